@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one exception tree.
+
+    HoldfastError
+    ├── UsageError            the caller must change something
+    │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
+    │   │   NotAPackage, UnsafePackage
+    ├── NotAllowed            the caller may not
+    ├── TransientError        wait, it is tried again
+    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim
+    ├── IntegrityError        bytes are not what they were
+    │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
+    └── OperatorNeeded        a person must act
+        ├── MediumFailed, SchemaMismatch, LibraryUnavailable
+
+Each class has a stable `code` (REST problem type, CLI JSON, catalogue rows) and a `template` for its
+sentence; the values named in the template are keyword arguments and stay readable as `details`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class HoldfastError(Exception):
+    """Base of all errors that Holdfast raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    template: ClassVar[str] = "{what}"
+    advice: ClassVar[str] = ""
+
+    def __init__(self, **details: object) -> None:
+        """Keep the details; the message is the template filled with them."""
+        self.details = details
+        super().__init__(self.template.format_map(details))
+
+    @property
+    def sentence(self) -> str:
+        """What happened and what to do, in plain English."""
+        text = str(self)
+        return f"{text} {self.advice}".strip()
+
+
+# ---- the caller must change something ----
+
+
+class UsageError(HoldfastError):
+    """The caller asked for something that cannot be done as asked."""
+
+    code = "usage"
+
+
+class InvalidInput(UsageError):
+    """A value is not acceptable."""
+
+    code = "invalid-input"
+
+
+class NotFound(UsageError):
+    """There is no such thing, or the caller may not know of it (P8)."""
+
+    code = "not-found"
+    template = "There is no {kind} {name}."
+
+
+class Conflict(UsageError):
+    """The thing is in a state that does not allow this."""
+
+    code = "conflict"
+
+
+class AlreadyArchived(Conflict):
+    """The source was archived before."""
+
+    code = "already-archived"
+    template = "{path} is archived already, as dataset {dataset}."
+
+
+class OutsideRoots(UsageError):
+    """A path is not below a configured root."""
+
+    code = "outside-roots"
+    template = "{path} is not below a folder that this archive may use ({roots})."
+    advice = "Choose another path, or ask the operator to add a root (setting roots.{kind})."
+
+    @property
+    def sentence(self) -> str:
+        """What happened and what to do, with the setting named."""
+        return f"{self} {self.advice.format_map(self.details)}"
+
+
+class SettingsError(UsageError):
+    """The settings cannot be used."""
+
+    code = "settings"
+
+
+class UnsupportedFile(UsageError):
+    """The source holds things that cannot be archived: pipes, sockets, devices."""
+
+    code = "unsupported-file"
+    template = "{path} is a {what}, which cannot be archived."
+    advice = "Move it out of the folder and repeat."
+
+
+class NotAPackage(UsageError):
+    """The bytes are not a Holdfast package, or one of a version this program does not know."""
+
+    code = "not-a-package"
+    template = "{name} is not a package that can be read: {why}."
+
+
+class UnsafePackage(UsageError):
+    """A package asks for something a reader must refuse (FORMAT section 5)."""
+
+    code = "unsafe-package"
+    template = "{name} in the package was refused: {why}."
+
+
+# ---- the caller may not ----
+
+
+class NotAllowed(HoldfastError):
+    """The person has no right to do this."""
+
+    code = "not-allowed"
+    template = "You may not {action}."
+    advice = "Sign in with a token that has this right."
+
+
+# ---- wait, it is tried again ----
+
+
+class TransientError(HoldfastError):
+    """It did not work now and is tried again without anybody's help."""
+
+    code = "transient"
+
+
+class Busy(TransientError):
+    """All drives, or the thing itself, are in use."""
+
+    code = "busy"
+
+
+class NoSpace(TransientError):
+    """A disk area has no room."""
+
+    code = "no-space"
+    template = "{area} has no room: {needed} bytes are needed, {free} are free."
+    advice = "Free some room there; the work goes on by itself."
+
+
+class DatabaseUnavailable(TransientError):
+    """The catalogue cannot be reached."""
+
+    code = "database-unavailable"
+    template = "The catalogue cannot be reached: {why}."
+
+
+class TapeFull(TransientError):
+    """A tape has no room for what was to be written."""
+
+    code = "tape-full"
+    template = "Tape {serial} is full."
+
+
+class NoTapeAvailable(TransientError):
+    """No tape can take the package now."""
+
+    code = "no-tape"
+    template = "No tape has room for {size} bytes."
+    advice = "Add tapes to the library; the work goes on by itself."
+
+
+class Cancelled(TransientError):
+    """The work was cancelled."""
+
+    code = "cancelled"
+    template = "{what} was cancelled."
+
+
+class LostClaim(TransientError):
+    """Another worker has taken over (P7); nothing was changed."""
+
+    code = "lost-claim"
+    template = "Another worker has taken over {what}."
+
+
+# ---- bytes are not what they were ----
+
+
+class IntegrityError(HoldfastError):
+    """Bytes differ from what they should be."""
+
+    code = "integrity"
+
+
+class DigestMismatch(IntegrityError):
+    """Bytes were read and their digest is another one."""
+
+    code = "digest-mismatch"
+    template = "{name} does not have the expected checksum."
+
+
+class Damaged(IntegrityError):
+    """A package cannot be decoded."""
+
+    code = "damaged"
+    template = "{name} is damaged: {why}."
+
+
+class SourceChanged(IntegrityError):
+    """A source file changed or vanished while it was being packed."""
+
+    code = "source-changed"
+    template = "{path} {what} while it was being archived."
+    advice = "Nothing of this dataset was kept. Repeat when the folder is at rest."
+
+
+class SourceUnreadable(IntegrityError):
+    """A source file cannot be read."""
+
+    code = "source-unreadable"
+    template = "{path} cannot be read: {why}."
+    advice = "Nothing of this dataset was kept. Mend the file or its rights and repeat."
+
+
+# ---- a person must act ----
+
+
+class OperatorNeeded(HoldfastError):
+    """An operator has to do something."""
+
+    code = "operator-needed"
+
+
+class MediumFailed(OperatorNeeded):
+    """A tape or disk does not do what it should; it is fenced."""
+
+    code = "medium-failed"
+    template = "{medium} failed: {why}."
+    advice = "It gets no more writes; its content is copied elsewhere by itself. Inspect or replace it."
+
+
+class SchemaMismatch(OperatorNeeded):
+    """The catalogue's schema is not one that this program knows."""
+
+    code = "schema-mismatch"
+    template = "The catalogue has schema version {found}; this program knows versions up to {known}."
+    advice = "Install the version of Holdfast that made it, or a newer one."
+
+
+class LibraryUnavailable(OperatorNeeded):
+    """The tape library cannot be reached."""
+
+    code = "library-unavailable"
+    template = "The tape library at {path} cannot be used: {why}."

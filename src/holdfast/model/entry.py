@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dataset consists of: files, links, empty directories, and the parts of files larger than a segment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["file", "link", "directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One piece of a file that is larger than a segment (FORMAT section 2)."""
+
+    number: int  # from 1
+    count: int
+    offset: int  # bytes from the start of the whole file
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path of a dataset, as the source had it.
+
+    `path` is relative, its bytes exactly as in the source, components joined by `/`. `size` is in bytes: of this
+    part when `part` is set, else of the file; 0 for links and directories. Only empty directories are entries.
+    """
+
+    path: bytes
+    kind: Kind
+    size: int
+    mtime_ns: int
+    mode: int  # permission bits, 0o7777
+    uid: int = 0
+    gid: int = 0
+    target: bytes = b""  # of a link
+    sparse: bool = False  # the source had holes: delivery makes holes of zero blocks again
+    part: Part | None = None
+    whole_size: int = 0  # of the whole file, when `part` is set
+    xattrs: tuple[tuple[str, bytes], ...] = field(default=())  # user.* only
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where the bytes of one packed entry stand, so that reading needs one seek and no table.
+
+    Read the package from `frame` (bytes from the start of the package file), decompress, skip `skip` bytes, and
+    take the entry's size. For links and directories all three are 0 and `digest` is empty.
+    """
+
+    frame: int
+    skip: int
+    digest: bytes  # SHA-512 of the bytes of this entry or part, 64 bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An entry together with its place in its package."""
+
+    entry: Entry
+    location: Location
+    whole_digest: bytes = b""  # SHA-512 of the whole file, with the last part of a file in parts

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names inside a package and on a medium (FORMAT section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from typing import Final
+
+from holdfast.errors import InvalidInput
+
+# Names that we make ourselves begin like this, so a source name that looks like one is escaped too.
+_ESCAPED: Final = re.compile(r"=[0-9a-f]{8}\.")
+_SAFE_IN_ESCAPED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
+_SAFE_ON_MEDIUM: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+COMPONENT_LIMIT: Final = 255  # bytes; what Linux file systems take
+MEDIUM_NAME_LIMIT: Final = 200  # bytes; FORMAT section 3, below the 255 of LTFS
+SUFFIX: Final = ".tar.zst"
+
+
+def stored_path(path: bytes) -> str:
+    """Return the name under which `path` stands in the bag, below `data/`.
+
+    Most names are kept as they are. A component is escaped when tools that read bags could mistake it: not UTF-8,
+    control characters, `%` (RFC 8493 encodes it, sha512sum does not), blanks at its ends, or the look of an
+    escaped name. The original bytes then stand in `metadata/tree.json`.
+    """
+    return "/".join(_stored_component(component) for component in path.split(b"/"))
+
+
+def _stored_component(component: bytes) -> str:
+    try:
+        name = component.decode("utf-8")
+    except UnicodeDecodeError:
+        return _escaped(component)
+    if (
+        name != name.strip()
+        or "%" in name
+        or _ESCAPED.match(name)
+        or any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in name)
+    ):
+        return _escaped(component)
+    return name
+
+
+def _escaped(component: bytes) -> str:
+    name = "".join(chr(b) if b in _SAFE_IN_ESCAPED else f"={b:02X}" for b in component)
+    room = COMPONENT_LIMIT - len("=01234567.")
+    return f"={hashlib.sha512(component).hexdigest()[:8]}.{name[-room:]}"
+
+
+def check_relative(path: bytes) -> None:
+    """Refuse a path that is absolute, empty, or could leave its folder. Raises InvalidInput."""
+    parts = path.split(b"/")
+    if not path or b"\0" in path or any(part in {b"", b".", b".."} for part in parts):
+        raise InvalidInput(what=f"{printable(path)!r} is not a path inside a dataset.")
+
+
+def printable(path: bytes) -> str:
+    """Return `path` for people: UTF-8 where it is, `\\xNN` where it is not, control characters escaped."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def medium_name(*, dataset: str, segment: int, segments: int, server: str, path: bytes) -> str:
+    """Return the name of a package on a medium: at most 200 bytes of `[A-Za-z0-9._+=-]` (FORMAT section 3)."""
+    head = f"{dataset}.{segment}of{segments}.{_on_medium(server.encode())}."
+    room = MEDIUM_NAME_LIMIT - len(head) - len(SUFFIX)
+    body = _on_medium(path.strip(b"/"))
+    if len(body) > room:
+        mark = f"+...{hashlib.sha512(path).hexdigest()[:8]}...+"
+        keep = max(room - len(mark), 0)
+        left = keep // 2
+        body = body[:left] + mark + body[len(body) - (keep - left) :]
+    return f"{head}{body}{SUFFIX}"
+
+
+def _on_medium(raw: bytes) -> str:
+    return "".join("+" if b == 0x2F else chr(b) if b in _SAFE_ON_MEDIUM else f"={b:02X}" for b in raw)

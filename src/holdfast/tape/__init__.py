@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tape libraries: sessions on LTFS volumes, the real Library Edition or the simulator."""

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one interface of tape libraries.
+
+A library gives *sessions*: one tape in one drive with one writer, sequential. Everything a session wrote is safe
+only after `sync` returned (LTFS: only an index write is durable; fsync is not). `inventory` and `stat` never mount.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Mode = Literal["read", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class TapeInfo:
+    """What the library says of a cartridge without mounting it."""
+
+    serial: str
+    media_type: str  # "LTO-8", "M8", ... or "SIM"
+    home: str = ""  # slot
+    state: str = "active"  # active | full | broken | missing; as the medium says, not the catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeInfo:
+    """What is known of a volume, from the library's cache: bytes, generation, lock state, health."""
+
+    serial: str
+    capacity: int  # bytes that the volume can hold in all
+    free: int  # bytes that can still be appended; deleting never gives any back
+    generation: int  # of the last durable index
+    lock_state: int  # LTFS volumeLockState bits; 0 is healthy, 0x20/0x60/0xe0 a permanent write error
+    consistent: bool = True  # False: written to after the last index; recover before use
+    health: Mapping[str, int] = field(default_factory=dict)  # LTFS media* counters; -1: not supported
+
+
+@dataclass(frozen=True, slots=True)
+class FileOnTape:
+    """One file of a volume as its last index says."""
+
+    name: str
+    size: int
+    start_block: int
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a written file lies. Not durable before the session's `sync`."""
+
+    name: str
+    size: int
+    start_block: int
+
+
+class TapeSession(Protocol):
+    """One tape in one drive, ours alone until `close`."""
+
+    serial: str
+    drive: str
+
+    def write(self, name: str, chunks: Iterable[memoryview | bytes], attributes: Mapping[str, str]) -> Extent:
+        """Append a new file.
+
+        Never overwrites. Raises TapeFull (the partial file is deleted, the session stays usable), MediumFailed
+        (the volume is frozen for ever), Conflict (the name exists).
+        """
+
+    def sync(self, message: str) -> int:
+        """Make all that was written durable and return the index generation.
+
+        Writes the index with `message` as commit message, checks that the generation advanced, the lock state is 0
+        and that each file of this session has its size. Raises MediumFailed when anything is not as it should be.
+        """
+
+    def read(self, name: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of a file from the medium, never from the page cache.
+
+        Raises NotFound, MediumFailed (the file cannot be read).
+        """
+
+    def list(self) -> Sequence[FileOnTape]:
+        """Return the files of the volume, by name."""
+
+    def set_attributes(self, name: str, attributes: Mapping[str, str]) -> None:
+        """Add attributes to a file; durable at the next `sync`."""
+
+    def delete(self, name: str) -> None:
+        """Delete a file if it is there; its space is not given back."""
+
+    def close(self) -> None:
+        """Give the drive back; unsynced data are synced first. Idempotent."""
+
+
+class TapeLibrary(Protocol):
+    """A robot with tapes and drives."""
+
+    def inventory(self) -> Sequence[TapeInfo]:
+        """Return all tapes, by serial, without mounting any. Raises LibraryUnavailable."""
+
+    def drives(self) -> Mapping[str, str | None]:
+        """Return each drive with the serial of the tape in it, None for an empty one."""
+
+    def stat(self, serial: str) -> VolumeInfo:
+        """Return what is known of a volume without mounting it. Raises NotFound."""
+
+    def sessions(
+        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None
+    ) -> AbstractContextManager[Sequence[TapeSession]]:
+        """Take a drive for each tape, all or none, mount, and close all at the end.
+
+        Locks are taken in one order, so that two callers never wait for each other. A volume that is not consistent
+        is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all.
+        Raises Busy (no drive or tape in time), MediumFailed (cannot be mounted, or frozen and `mode` is "write").
+        """
