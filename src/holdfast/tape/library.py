@@ -62,9 +62,17 @@ class TapeSession(Protocol):
 
     serial: str
     drive: str
+    recovered: Sequence[str]  # files that were dropped at this mount: written, but not in the last index
 
-    def write(self, name: str, chunks: Iterable[memoryview | bytes], attributes: Mapping[str, str]) -> Extent:
-        """Append a new file.
+    def write(
+        self,
+        name: str,
+        chunks: Iterable[memoryview | bytes],
+        attributes: Mapping[str, str],
+        *,
+        size: int | None = None,
+    ) -> Extent:
+        """Append a new file; `size` in bytes, where it is known before, serves the crash point `write.half`.
 
         Never overwrites. Raises TapeFull (the partial file is deleted, the session stays usable), MediumFailed
         (the volume is frozen for ever), Conflict (the name exists).

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults for the simulated library: what real tapes do on bad days, on demand and always in the same way.
+
+They stand in `ROOT/.library/faults.json`, a list of objects with the fields of `Fault`; any process may write it
+while others work on the library. Counted faults (`at_op`, `times`) are counted down in that file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from holdfast.errors import LibraryUnavailable
+
+FaultKind = Literal["write-error", "read-error", "bit-flip", "sync-fails", "sync-lies", "full", "mount-fails"]
+KINDS: Final[frozenset[str]] = frozenset(get_args(FaultKind))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong with one tape.
+
+    write-error   the drive fails for ever when the tape holds `after_bytes`: EROFS, lock 0x60, an empty stub stays
+    full          the tape ends at `after_bytes`, whatever its capacity says
+    read-error    EIO for the block that holds byte `offset` of file `name`
+    bit-flip      byte `offset` of file `name` comes back with its lowest bit changed
+    sync-fails    the index is not written: EIO
+    sync-lies     the index is written, but the end of the last file is not what was written (LTFS issue 315)
+    mount-fails   the tape cannot be mounted
+    """
+
+    serial: str
+    fault: FaultKind
+    after_bytes: int = 0  # bytes on the tape from its beginning, dead ones included
+    offset: int = 0  # bytes from the beginning of the file
+    name: str = ""  # of the file; empty: any
+    at_op: int = 0  # so many operations that could fail are let pass first
+    times: int | None = None  # so often it happens; None: for ever. A session reads three times before it gives up
+
+
+def read_faults(root: Path) -> Sequence[Fault]:
+    """Return the faults of the library at `root`. Raises LibraryUnavailable when the file makes no sense."""
+    path = _path(root)
+    try:
+        rows = json.loads(path.read_bytes())
+        faults = [Fault(**row) for row in rows]
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise LibraryUnavailable(path=root, why=f"{path.name}: {error}") from error
+    for fault in faults:
+        if fault.fault not in KINDS:
+            raise LibraryUnavailable(path=root, why=f"{path.name}: there is no fault {fault.fault!r}")
+    return faults
+
+
+def write_faults(root: Path, faults: Iterable[Fault]) -> None:
+    """Replace the faults of the library at `root`."""
+    path = _path(root)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps([asdict(fault) for fault in faults], indent=1) + "\n")
+    temporary.replace(path)
+
+
+def fire(root: Path, serial: str, kind: FaultKind, matches: Callable[[Fault], bool] | None = None) -> Fault | None:
+    """Return the fault that happens now to this operation, counting it down; None when all is well."""
+
+    def meant(fault: Fault) -> bool:
+        return fault.serial == serial and fault.fault == kind and (matches is None or matches(fault))
+
+    if not any(map(meant, read_faults(root))):
+        return None
+    with _path(root).with_name("faults.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        faults = list(read_faults(root))
+        for number, fault in enumerate(faults):
+            if not meant(fault) or fault.times == 0:
+                continue
+            if fault.at_op:
+                faults[number] = replace(fault, at_op=fault.at_op - 1)
+                write_faults(root, faults)
+                return None
+            if fault.times is not None:
+                faults[number] = replace(fault, times=fault.times - 1)
+                write_faults(root, faults)
+            return fault
+    return None
+
+
+def _path(root: Path) -> Path:
+    return root / ".library" / "faults.json"
