@@ -136,14 +136,14 @@ class EmbeddedPostgres:
         self._forget_stale_pid()
 
     def _forget_stale_pid(self) -> None:
-        # PostgreSQL refuses to start when the number in its pid file is in use, be it by a stranger or by a zombie.
-        # Nothing of the old server lives (we looked, and hold the lock), so that refusal would be wrong.
-        pid_file = self._data / "postmaster.pid"
-        try:
-            os.kill(int(pid_file.read_text(encoding="ascii").split("\n", 1)[0]), 0)
-        except (OSError, ValueError):
-            return  # not in use: PostgreSQL removes the file itself, after checks that we cannot make
-        pid_file.unlink(missing_ok=True)
+        # PostgreSQL refuses to start when the number in one of its lock files is in use, be it by a stranger or by a
+        # zombie. Nothing of the old server lives (we looked, and hold the lock), so that refusal would be wrong.
+        for lock_file in (self._data / "postmaster.pid", self._socket_folder() / f".s.PGSQL.{_PORT}.lock"):
+            try:
+                os.kill(int(lock_file.read_text(encoding="ascii").split("\n", 1)[0]), 0)
+            except (OSError, ValueError):
+                continue  # not in use: PostgreSQL removes the file itself, after checks that we cannot make
+            lock_file.unlink(missing_ok=True)
 
     def _processes(self) -> dict[int, bool]:
         """The live processes of any server over this folder, and whether each is the server's head."""
