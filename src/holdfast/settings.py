@@ -22,7 +22,6 @@ from holdfast.errors import SettingsError
 
 Size = NewType("Size", int)  # bytes; in the file also written "2 GB" or "64 GiB"
 Seconds = NewType("Seconds", float)
-Secret = NewType("Secret", str)  # never shown
 
 _PREFIX: Final = "HOLDFAST_"
 # These have a meaning of their own and are no settings.
@@ -34,13 +33,19 @@ _MASK: Final = "********"
 
 
 def setting(
-    default: object, text: str, *, least: float | None = None, most: float | None = None, unless: str = ""
+    default: object,
+    text: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    unless: str = "",
+    secret: bool = False,
 ) -> Any:
-    """Declare one setting: its default, its meaning and bounds, and what the default stands for when it is empty."""
-    meta = {"text": text, "least": least, "most": most, "unless": unless}
+    """Declare one setting: its default, its meaning and bounds, and what an empty default stands for."""
+    meta = {"text": text, "least": least, "most": most, "unless": unless, "secret": secret}
     if callable(default):
         return field(default_factory=default, metadata=meta)
-    return field(default=default, metadata=meta)
+    return field(default=default, metadata=meta, repr=not secret)
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,11 @@ class Site:
 class Database:
     """The catalogue's PostgreSQL, version 15 or newer."""
 
-    url: Secret = setting(
-        Secret(""),
+    url: str = setting(
+        "",
         "How to reach it: `postgresql://user:password@host/name`, or libpq's `host=... dbname=...`.",
         unless="the embedded server, in the folder `database` of the data folder",
+        secret=True,
     )
     connections: int = setting(10, "The most connections that one process keeps open.", least=2, most=1000)
 
@@ -166,9 +172,9 @@ class Settings:
     def explain(self) -> list[tuple[str, str, str]]:
         """Every key with its value, secrets masked, and its origin."""
         rows = []
-        for key, (section, spot, kind) in known_keys().items():
-            value = getattr(getattr(self, section), spot.name)
-            shown = (_MASK if value else "") if kind is Secret else show(value)
+        for key, (section, item, _) in known_keys().items():
+            value = getattr(getattr(self, section), item.name)
+            shown = (_MASK if value else "") if item.metadata["secret"] else show(value)
             rows.append((key, shown, self.origins.get(key, "default")))
         return rows
 
@@ -269,7 +275,7 @@ def _line(text: str, section: str, name: str) -> int:
 
 
 def _unknown(key: str, origin: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not near:
         # The section may be left out or mistaken while the name is right.
         near = [other for other in known if other.rpartition(".")[2] == key.rpartition(".")[2]][:1]
@@ -349,7 +355,6 @@ def _paths(raw: object, is_text: bool) -> tuple[Path, ...]:  # noqa: FBT001
 
 _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     str: _text,
-    Secret: _text,
     int: _whole,
     Size: _size,
     Seconds: _number,
