@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stores: places for packages behind one interface."""
