@@ -152,7 +152,7 @@ class Settings:
     @property
     def token_file(self) -> Path:
         """The first administrator's token, readable by the archive's user only."""
-        return self.data / "admin.token"
+        return self.data / "token"
 
     @property
     def database_folder(self) -> Path:

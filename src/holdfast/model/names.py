@@ -12,6 +12,9 @@ from holdfast.errors import InvalidInput
 
 # Names that we make ourselves begin like this, so a source name that looks like one is escaped too.
 _ESCAPED: Final = re.compile(r"=[0-9a-f]{8}\.")
+_PART: Final = re.compile(r"\.part-\d{4,}-of-\d{4,}$")
+# Nearly all paths: printable ASCII without blank, `%` and `=`. One match spares the look at every character.
+_PLAIN: Final = re.compile(rb"[!-$&-<>-~]+")
 _SAFE_IN_ESCAPED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
 _SAFE_ON_MEDIUM: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 COMPONENT_LIMIT: Final = 255  # bytes; what Linux file systems take
@@ -23,10 +26,23 @@ def stored_path(path: bytes) -> str:
     """Return the name under which `path` stands in the bag, below `data/`.
 
     Most names are kept as they are. A component is escaped when tools that read bags could mistake it: not UTF-8,
-    control characters, `%` (RFC 8493 encodes it, sha512sum does not), blanks at its ends, or the look of an
-    escaped name. The original bytes then stand in `metadata/tree.json`.
+    control characters, `%` (RFC 8493 encodes it, sha512sum does not), blanks at its ends, not in Unicode form NFC
+    (bagit.py refuses a bag in which two names have the same NFC form), or the look of a name that we make: an
+    escaped one, a part of a file. The original bytes then stand in `metadata/tree.json`.
     """
+    if _PLAIN.fullmatch(path) and b".part-" not in path:
+        return path.decode("ascii")
     return "/".join(_stored_component(component) for component in path.split(b"/"))
+
+
+def stored_part_path(path: bytes, number: int, count: int) -> str:
+    """Return the name under which part `number` of `count` of the file `path` stands in the bag, below `data/`."""
+    folder, slash, name = path.rpartition(b"/")
+    suffix = f".part-{number:04}-of-{count:04}"
+    stored = stored_path(name)
+    if len(stored.encode()) + len(suffix) > COMPONENT_LIMIT:
+        stored = _escaped(name, COMPONENT_LIMIT - len(suffix))
+    return (stored_path(folder) if slash else "") + slash.decode() + stored + suffix
 
 
 def _stored_component(component: bytes) -> str:
@@ -38,15 +54,17 @@ def _stored_component(component: bytes) -> str:
         name != name.strip()
         or "%" in name
         or _ESCAPED.match(name)
+        or _PART.search(name)
+        or not unicodedata.is_normalized("NFC", name)
         or any(unicodedata.category(char) in {"Cc", "Zl", "Zp"} for char in name)
     ):
         return _escaped(component)
     return name
 
 
-def _escaped(component: bytes) -> str:
+def _escaped(component: bytes, limit: int = COMPONENT_LIMIT) -> str:
     name = "".join(chr(b) if b in _SAFE_IN_ESCAPED else f"={b:02X}" for b in component)
-    room = COMPONENT_LIMIT - len("=01234567.")
+    room = limit - len("=01234567.")
     return f"={hashlib.sha512(component).hexdigest()[:8]}.{name[-room:]}"
 
 

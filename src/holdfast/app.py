@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place where things are constructed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from holdfast.catalog.database import Database
+from holdfast.catalog.embedded import EmbeddedPostgres
+from holdfast.catalog.migrate import check_version, migrate
+from holdfast.errors import SettingsError
+from holdfast.services.archive import Archive
+from holdfast.services.planner import prepare
+from holdfast.settings import Settings
+from holdfast.tape.simulator import SimulatedLibrary
+
+_TOKEN_BYTES = 32  # 256 bits
+
+
+@contextmanager
+def open_archive(settings: Settings, *, dsn: str = "", stopping: threading.Event | None = None) -> Iterator[Archive]:
+    """Connect to the catalogue and the library of a site that is set up, and close both at the end.
+
+    `stopping` is set by the caller when long work shall end early. Raises SettingsError, DatabaseUnavailable,
+    SchemaMismatch, LibraryUnavailable.
+    """
+    url = dsn or str(settings.database.url)
+    if not url:
+        raise SettingsError(
+            what="There is no database to connect to. Set database.url (HOLDFAST_DATABASE_URL), or run everything "
+            "with its embedded database: holdfast up."
+        )
+    database = Database(url, size=settings.database.connections)
+    try:
+        with database.transaction() as conn:
+            check_version(conn)
+        library = SimulatedLibrary(settings.library_path)
+        yield Archive(settings, database, library, stopping or threading.Event())
+    finally:
+        database.close()
+
+
+@contextmanager
+def database_of(settings: Settings) -> Iterator[str]:
+    """Yield the DSN of the site's database: the configured one, else the embedded one, started and stopped here."""
+    if settings.database.url:
+        yield str(settings.database.url)
+        return
+    server = EmbeddedPostgres(settings.database_folder)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+def set_up(settings: Settings, dsn: str) -> None:
+    """Make what a site needs before its parts start: folders, schema, library, profiles, token. Idempotent.
+
+    Raises SchemaMismatch when a newer program made the catalogue.
+    """
+    settings.staging_path.mkdir(parents=True, exist_ok=True)
+    library = settings.library
+    SimulatedLibrary.create(
+        settings.library_path, tapes=library.tapes, capacity=library.capacity, drives=library.drives
+    )
+    database = Database(dsn, size=2)
+    try:
+        with database.transaction() as conn:
+            migrate(conn)
+    finally:
+        database.close()
+    with open_archive(settings, dsn=dsn) as archive:
+        prepare(archive)
+    _make_token(settings)
+
+
+def _make_token(settings: Settings) -> None:
+    """Write the administrator's token once, readable by the archive's user only."""
+    temporary = settings.token_file.with_suffix(".new")
+    if settings.token_file.exists():
+        return
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(settings.token_file)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue: facts and intentions, in PostgreSQL."""

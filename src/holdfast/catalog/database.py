@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections, transactions, guarded moves and claims.
+
+Nobody above this module sees psycopg's exceptions: a lost server becomes DatabaseUnavailable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from holdfast.errors import DatabaseUnavailable
+
+Connection = psycopg.Connection[DictRow]
+Row = DictRow
+
+_WAIT: Final = 15.0  # seconds for a connection: longer than a restart of the server takes
+# A dead peer is noticed within about 30 s, so that its claims become free (P6, P7).
+_KEEPALIVE: Final = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "4"}
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn psycopg's errors of a lost or refusing server into DatabaseUnavailable."""
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable(why=str(error).strip().splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+class Database:
+    """A pool of connections to the catalogue."""
+
+    def __init__(self, dsn: str, *, size: int = 8) -> None:
+        """Open lazily: a server that is away now may come back."""
+        self.dsn = dsn
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
+            dsn,
+            min_size=0,
+            max_size=size,
+            open=False,
+            timeout=_WAIT,
+            kwargs={"row_factory": dict_row, **_KEEPALIVE},
+            check=ConnectionPool.check_connection,
+            connection_class=psycopg.Connection[DictRow],
+        )
+        self._pool.open()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Yield a connection in a transaction that commits at the end, or rolls back on any exception."""
+        with translated(), self._pool.connection() as conn, conn.transaction():
+            yield conn
+
+    def rows(self, query: LiteralString, args: dict[str, Any] | None = None) -> list[Row]:
+        """Run one query in a transaction of its own and return its rows."""
+        with self.transaction() as conn:
+            return conn.execute(query, args).fetchall()
+
+    @contextmanager
+    def claim(self, thing: str) -> Iterator[bool]:
+        """Hold the one claim on `thing` while this process lives; yields False when somebody else holds it.
+
+        An advisory lock on a connection of its own: the server frees it the moment that this process dies, so
+        nobody waits for a timeout. Being cut off is survived by attempt numbers (P7), not by this lock.
+        """
+        with translated():
+            conn = psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, **_KEEPALIVE)  # type: ignore[arg-type]
+        try:
+            with translated():
+                row = conn.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as held", [thing]).fetchone()
+            yield bool(row and row["held"])
+        finally:
+            conn.close()
+
+
+def one(rows: Sequence[Row]) -> Row | None:
+    """Return the only row, or None."""
+    return rows[0] if rows else None

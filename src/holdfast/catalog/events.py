@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gapless feed (P4): events commit with the facts they tell of."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import queries
+from holdfast.errors import InvalidInput
+
+_SQL = queries("events")
+CHANNEL: Final = "holdfast_event"  # wakes readers; the table is the truth
+
+
+def add(
+    conn: Connection, site: str, kind: str, *, dataset: str | None = None, person: str | None = None, **body: Any
+) -> None:
+    """Record that something happened, in the caller's transaction."""
+    args = {"site": site, "kind": kind, "dataset": dataset, "person": person, "body": Jsonb(body)}
+    conn.execute(_SQL["add"], args)
+    conn.execute("select pg_notify(%s, %s)", [CHANNEL, kind])
+
+
+def after(conn: Connection, cursor: str, *, limit: int, dataset: str | None = None) -> tuple[list[Row], str]:
+    """Return the events after `cursor` ("" is the beginning) and the cursor behind them.
+
+    Raises InvalidInput for a cursor that this feed did not give.
+    """
+    xid, _, number = cursor.partition("-")
+    if cursor and not (xid.isdecimal() and number.isdecimal() and len(cursor) < 40):  # noqa: PLR2004 - two 64-bit numbers
+        raise InvalidInput(what=f"{cursor!r} is not a cursor of the event feed.")
+    args = {"xid": xid or "0", "id": int(number or 0), "limit": limit, "dataset": dataset}
+    rows = conn.execute(_SQL["after"], args).fetchall()
+    return rows, f"{rows[-1]['xid']}-{rows[-1]['id']}" if rows else cursor
+
+
+def of_dataset(conn: Connection, dataset: str) -> list[Row]:
+    """Return all events of a dataset, oldest first."""
+    return conn.execute(_SQL["of_dataset"], {"dataset": dataset}).fetchall()
+
+
+def problems(conn: Connection, *, limit: int) -> list[Row]:
+    """Return the newest things that went wrong."""
+    return conn.execute(_SQL["newest_problems"], {"limit": limit}).fetchall()
+
+
+def first_of_kind(conn: Connection, kind: str) -> Row | None:
+    """Return the first event of a kind, None when there was none."""
+    return conn.execute(_SQL["first_of_kind"], {"kind": kind}).fetchone()

@@ -1,0 +1,66 @@
+-- insert --
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata)
+values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s, %(metadata)s)
+
+-- restore --
+-- From the media: as it was, with its times.
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, segments, files,
+                     bytes, created_at, closed_at)
+values (%(id)s, %(site)s, %(title)s, %(owner)s, 'closed', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
+        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s)
+on conflict (id) do nothing
+
+-- by_id --
+select dataset.*, profile.body as contract from dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where id = %(id)s
+
+-- by_source --
+select id, title, state from dataset
+where site = %(site)s and server = %(server)s and source = %(source)s and state <> 'deleted'
+
+-- page --
+select dataset.*, profile.body as contract from dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where (%(deleted)s or state <> 'deleted')
+  and (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
+order by created_at desc, id desc limit %(limit)s
+
+-- closing --
+update dataset set state = 'closing', segments = %(segments)s, files = %(files)s, bytes = %(bytes)s, problem = null
+where id = %(id)s and state = any(%(from)s) returning id
+
+-- close_if_packed --
+update dataset set state = 'closed', closed_at = now(), problem = null
+where id = %(id)s and state = any(%(from)s)
+  and not exists (select from package where dataset = %(id)s and state in ('planned', 'packing'))
+returning id
+
+-- safe_if_proven --
+-- Every package has verified copies on as many distinct tapes as the profile wants (P2, P3).
+update dataset set safe_at = now()
+where id = %(id)s and state = 'closed' and safe_at is null
+  and not exists (
+    select from package where dataset = %(id)s and state <> 'retired' and (
+      select count(distinct tape) from copy where package = package.id and state = 'verified') < %(wanted)s)
+returning id
+
+-- fail --
+update dataset set state = 'deleted', deleted_at = now(), problem = %(problem)s
+where id = %(id)s and state = any(%(from)s) returning id
+
+-- problem --
+update dataset set problem = %(problem)s where id = %(id)s
+
+-- source_released --
+update dataset set source_released_at = now() where id = %(id)s
+
+-- add_totals --
+update dataset set files = files + %(files)s, bytes = bytes + %(bytes)s where id = %(id)s
+
+-- unscanned --
+select id from dataset where state = 'open' and source is not null and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
+
+-- unclosed --
+select id from dataset where state = 'closing'
+  and not exists (select from package where dataset = dataset.id and state in ('planned', 'packing'))

@@ -1,0 +1,21 @@
+-- add --
+insert into event (site, kind, dataset, person, body)
+values (%(site)s, %(kind)s, %(dataset)s, %(person)s, %(body)s)
+
+-- after --
+-- Transactions in flight may still commit with a smaller number: stay below the oldest of them (P4).
+select xid::text as xid, id, site, at, kind, dataset, person, body from event
+where (xid, id) > (%(xid)s::xid8, %(id)s) and xid < pg_snapshot_xmin(pg_current_snapshot())
+  and (%(dataset)s::text is null or dataset = %(dataset)s)
+order by event.xid, id limit %(limit)s
+
+-- of_dataset --
+select at, kind, person, body from event where dataset = %(dataset)s order by id
+
+-- newest_problems --
+select at, kind, dataset, body from event
+where kind in ('package.problem', 'copy.problem', 'copy.suspect', 'copy.lost', 'tape.fenced', 'dataset.failed', 'request.failed')
+order by xid desc, id desc limit %(limit)s
+
+-- first_of_kind --
+select at, kind, body from event where kind = %(kind)s order by xid, id limit 1

@@ -1,0 +1,17 @@
+-- copy_in --
+copy listing (dataset, segment, last_path, packed, entries, names, block) from stdin (format binary)
+
+-- delete_segment --
+delete from listing where dataset = %(dataset)s and segment = %(segment)s
+
+-- of_segment --
+select block from listing where dataset = %(dataset)s and segment = %(segment)s order by last_path
+
+-- after_path --
+-- Blocks of one dataset do not overlap, so the order of their last paths is path order.
+select last_path, segment, block from listing
+where dataset = %(dataset)s and (last_path, segment) > (%(path)s, %(segment)s)
+order by last_path, segment limit %(limit)s
+
+-- by_name --
+select dataset, block from listing where names @> array[%(hash)s::int] limit %(limit)s

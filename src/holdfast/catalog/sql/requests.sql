@@ -1,0 +1,75 @@
+-- insert --
+insert into request (id, site, dataset, person, selection, destination, state, files, bytes)
+values (%(id)s, %(site)s, %(dataset)s, %(person)s, %(selection)s, %(destination)s, 'waiting', %(files)s, %(bytes)s)
+
+-- insert_part --
+insert into request_part (request, package, state, files, bytes)
+values (%(request)s, %(package)s, 'waiting', %(files)s, %(bytes)s)
+
+-- by_id --
+select request.*, dataset.site as dataset_site from request join dataset on dataset.id = request.dataset where request.id = %(id)s
+
+-- page --
+select * from request where (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
+order by created_at desc, id desc limit %(limit)s
+
+-- parts --
+select * from request_part where request = %(request)s order by package
+
+-- problems --
+select path, code, sentence from request_problem where request = %(request)s order by path limit %(limit)s
+
+-- claim_part --
+update request_part set state = 'recalling', attempt = attempt + 1, done_files = 0, done_bytes = 0
+where request = %(request)s and package = %(package)s and state in ('waiting', 'recalling') returning *
+
+-- recalling --
+update request set state = 'recalling' where id = %(id)s and state in ('asked', 'waiting') returning id
+
+-- progress --
+update request_part set done_files = %(files)s, done_bytes = %(bytes)s
+where request = %(request)s and package = %(package)s and attempt = %(attempt)s and state = 'recalling' returning
+  (select state from request where id = %(request)s) as request_state
+
+-- end_part --
+update request_part set state = %(state)s, done_files = %(files)s, done_bytes = %(bytes)s, problem = %(problem)s
+where request = %(request)s and package = %(package)s and attempt = %(attempt)s and state = 'recalling' returning request
+
+-- part_again --
+update request_part set state = 'waiting', problem = %(problem)s, next_try = %(next_try)s
+where request = %(request)s and package = %(package)s and attempt = %(attempt)s and state = 'recalling' returning request
+
+-- add_problem --
+insert into request_problem (request, path, code, sentence) values (%(request)s, %(path)s, %(code)s, %(sentence)s)
+on conflict (request, path) do update set code = excluded.code, sentence = excluded.sentence
+
+-- open_parts --
+select count(*) as open from request_part where request = %(request)s and state in ('waiting', 'recalling')
+
+-- lock --
+select * from request where id = %(id)s for update
+
+-- end_request --
+update request set state = %(to)s, ended_at = now(), problem = %(problem)s,
+  done_files = (select coalesce(sum(done_files), 0) from request_part where request = %(id)s),
+  done_bytes = (select coalesce(sum(done_bytes), 0) from request_part where request = %(id)s),
+  failed_files = (select count(*) from request_problem where request = %(id)s)
+where id = %(id)s and state = any(%(from)s) returning *
+
+-- cancel_parts --
+update request_part set state = 'cancelled' where request = %(request)s and state in ('waiting', 'recalling')
+
+-- undelivered --
+select request_part.request, request_part.package from request_part join request on request.id = request_part.request
+where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
+  and request.state in ('asked', 'waiting', 'recalling') and not exists (
+  select from pg_locks where locktype = 'advisory' and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
+    and ((classid::bigint << 32) | objid::bigint)
+        = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0))
+order by request_part.request, request_part.package limit %(limit)s
+
+-- unended --
+-- Requests whose parts have all ended but which nobody closed.
+select id from request where state in ('asked', 'waiting', 'recalling')
+  and not exists (select from request_part where request = request.id and state in ('waiting', 'recalling'))

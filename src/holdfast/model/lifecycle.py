@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which states things have and which moves between them are legal; nothing else decides that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+Moves = Mapping[str, frozenset[str]]
+
+
+def _moves(**moves: str) -> Moves:
+    return {state: frozenset(targets.split()) for state, targets in moves.items()}
+
+
+MOVES: Final[Mapping[str, Moves]] = {
+    "dataset": _moves(
+        open="closing deleted",
+        closing="closed deleted",  # deleted: the source could not be packed; the tombstone says why
+        closed="deleted",
+        deleted="",
+    ),
+    "package": _moves(
+        planned="packing retired",
+        packing="packing staged planned retired",  # packing again: another worker took over, with a new attempt
+        staged="released planned retired",  # planned: the staged file was lost or damaged before a copy was verified
+        released="retired",
+        retired="",
+    ),
+    "copy": _moves(
+        planned="writing retired",
+        writing="writing written planned lost retired",
+        written="verified suspect planned retired",
+        verified="suspect retired",
+        suspect="verified lost retired",
+        lost="retired",
+        retired="",
+    ),
+    "request": _moves(
+        asked="waiting failed cancelled",
+        waiting="recalling delivered failed cancelled",
+        recalling="ready delivered waiting failed cancelled",
+        ready="delivered failed cancelled",
+        delivered="expired",
+        failed="expired",
+        cancelled="expired",
+        expired="",
+    ),
+    "release": _moves(
+        asked="planned failed",
+        planned="applying failed",
+        applying="done failed",
+        done="",
+        failed="",
+    ),
+}
+
+
+def sources(thing: str, target: str) -> list[str]:
+    """Return the states from which `thing` may move to `target`."""
+    return sorted(state for state, targets in MOVES[thing].items() if target in targets)
+
+
+def states(thing: str) -> frozenset[str]:
+    """Return all states of `thing`."""
+    return frozenset(MOVES[thing])

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading copies again: asked for, or because something was wrong with them; a bad one is replaced from its twin."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from holdfast.catalog import events, jobs
+from holdfast.catalog.database import Row
+from holdfast.catalog.queries import copies, packages, tapes
+from holdfast.errors import Busy, DigestMismatch, HoldfastError, MediumFailed, NotFound
+from holdfast.services.archive import Archive, contract, dataset_row, described
+from holdfast.services.pack import plan_copies
+from holdfast.services.proof import release_if_proven, verified
+from holdfast.services.twins import read_back
+from holdfast.services.write import suspect
+
+_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
+# A copy that cannot be read at all is given up after so many tries; wrong bytes are given up at the second.
+_TRIES: Final = 3
+
+
+def want_check(archive: Archive, dataset: str, *, person: str) -> list[int]:
+    """Ask for all verified copies of a dataset to be read again; return their ids. Raises NotFound."""
+    with archive.database.transaction() as conn:
+        dataset_row(conn, dataset)
+        rows = copies.all(conn, "want_check", dataset=dataset)
+        for row in rows:
+            jobs.defer(conn, "check", str(row["id"]))
+        events.add(conn, archive.site, "dataset.check-wanted", dataset=dataset, person=person, copies=len(rows))
+    return [row["id"] for row in rows]
+
+
+def check(archive: Archive, copy_id: str) -> None:
+    """Read one copy whole and compare its digest, if nobody else does."""
+    with archive.database.claim(f"copy:{copy_id}") as held:
+        if not held:
+            return
+        with archive.database.transaction() as conn:
+            copy = copies.first(conn, "by_id", id=int(copy_id))
+            package = packages.first(conn, "by_id", id=copy["package"]) if copy else None
+        if copy is None or package is None or copy["state"] not in {"written", "verified", "suspect"}:
+            return
+        try:
+            with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
+                digest, size = read_back(session, package["name"])
+        except Busy as error:
+            _later(archive, copy, error)
+        except HoldfastError as error:
+            _bad(archive, package, copy, error, tries=_TRIES)
+        else:
+            if (digest, size) == (package["digest"], package["size"]):
+                verified(archive, package, copy, digest=digest)
+                release_if_proven(archive, package["id"])
+            else:
+                _bad(archive, package, copy, DigestMismatch(name=f"{package['name']} on {copy['tape']}"), tries=1)
+
+
+def _later(archive: Archive, copy: Row, error: HoldfastError) -> None:
+    with archive.database.transaction() as conn:
+        copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **described(error, copy["problem"]))
+
+
+def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError, *, tries: int) -> None:
+    """Suspect a copy at the first sign, give it up when it was suspect already and stays bad."""
+    if isinstance(error, (MediumFailed, NotFound)) and copy["state"] == "suspect":
+        with archive.database.transaction() as conn:
+            waiting = described(error, copy["problem"])
+            if waiting["problem"].obj["tries"] <= tries:
+                copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **waiting)
+                return
+    if copy["state"] != "suspect":
+        suspect(archive, package, copy, error)
+        return
+    with archive.database.transaction() as conn:
+        found = described(error, copy["problem"])["problem"]
+        if copies.move(conn, "lost", to="lost", id=copy["id"], attempt=copy["attempt"], problem=found):
+            # A tape that lost one package gets no more until somebody has looked at it.
+            tapes.run(conn, "state", serial=copy["tape"], state="suspect", problem=found, **{"from": ["active", "full"]})
+            events.add(
+                conn, archive.site, "copy.lost", dataset=package["dataset"], package=package["id"], tape=copy["tape"],
+                **found.obj,
+            )  # fmt: skip
+            plan_copies(conn, package["id"], contract(dataset_row(conn, package["dataset"])).copies)
+            jobs.defer(conn, "write", package["id"])
+
+
+def erase(archive: Archive, copy_id: str) -> None:
+    """Take a retired copy off its tape, so that a rebuild from the media does not bring it back."""
+    with archive.database.claim(f"copy:{copy_id}") as held:
+        if not held:
+            return
+        with archive.database.transaction() as conn:
+            copy = copies.first(conn, "by_id", id=int(copy_id))
+            package = packages.first(conn, "by_id", id=copy["package"]) if copy else None
+        if copy is None or package is None or copy["state"] != "retired" or copy["erased_at"] or not copy["tape"]:
+            return
+        try:
+            with archive.library.sessions([copy["tape"]], "write", timeout=_DRIVE_WAIT) as (session,):
+                session.delete(package["name"])
+                session.sync(f"holdfast erased {package['id']}")
+        except HoldfastError as error:
+            _later(archive, copy, error)
+            return
+        with archive.database.transaction() as conn:
+            copies.run(conn, "erased", id=copy["id"])

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Getting files back: `ask` checks and reserves, `deliver` brings the wanted files of one package.
+
+Each file gets its name only after its checksum matched. Commit point of a file: its rename; of a part: the
+transaction that ends it. Whatever cannot be delivered is listed, and never holds up the rest (P10).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from holdfast.catalog import events, jobs, listings
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import copies, packages, requests
+from holdfast.crashpoint import crash_point
+from holdfast.errors import (
+    Busy,
+    Cancelled,
+    Conflict,
+    Damaged,
+    DigestMismatch,
+    HoldfastError,
+    IntegrityError,
+    InvalidInput,
+    MediumFailed,
+    NotFound,
+    TransientError,
+)
+from holdfast.model.entry import Entry, Packed
+from holdfast.model.ids import new_id, package_id
+from holdfast.model.names import check_relative, printable
+from holdfast.packaging.extract import extract, finish_parts
+from holdfast.services.archive import Archive, dataset_row, described
+from holdfast.services.register import confined
+from holdfast.services.reserve import release, reserve
+from holdfast.services.write import suspect
+from holdfast.tape.library import TapeSession
+
+_LOG = logging.getLogger(__name__)
+_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
+_PROGRESS_EVERY: Final = 0.5  # seconds
+_FILE_COST: Final = 4096  # bytes that a file takes on a disk beside its content, at most
+# The best copy first; a suspect one is still worth a try when nothing else is left.
+_PREFERENCE: Final = ("verified", "written", "suspect")
+
+
+def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str) -> str:
+    """Record the wish for files below `destination` and reserve the room; no path means the whole dataset.
+
+    Raises NotFound, InvalidInput, OutsideRoots, NoSpace, Conflict (the dataset is not packed yet).
+    """
+    for path in paths:
+        check_relative(path)
+    target = confined(destination, archive.settings.roots.destination, kind="destination")
+    if target.is_relative_to(os.path.realpath(archive.settings.data)):
+        raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
+    if target.exists() and not target.is_dir():
+        raise InvalidInput(what=f"{destination} is not a folder.")
+    request = new_id()
+    with archive.database.transaction() as conn:
+        row = dataset_row(conn, dataset)
+        if row["state"] != "closed":
+            raise Conflict(what=f"Dataset {dataset} is {row['state']}: its files can be brought back once it is closed.")
+        parts = _whole(conn, dataset) if not paths else _selected(conn, dataset, paths)
+        files, size = (sum(pair[i] for pair in parts.values()) for i in (0, 1))
+        reserve(archive, conn, f"request:{request}", target, size + files * _FILE_COST)
+        requests.run(
+            conn, "insert", id=request, site=archive.site, dataset=dataset, person=person, selection=list(paths),
+            destination=os.fsencode(target), files=files, bytes=size,
+        )  # fmt: skip
+        for package, (count, total) in parts.items():
+            requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
+            jobs.defer(conn, "deliver", f"{request}/{package}")
+        events.add(conn, archive.site, "request.asked", dataset=dataset, person=person, request=request, files=files, bytes=size)
+    return request
+
+
+def _whole(conn: Connection, dataset: str) -> dict[str, tuple[int, int]]:
+    return {row["id"]: (row["files"], row["payload"]) for row in packages.all(conn, "of_dataset", dataset=dataset)}
+
+
+def _selected(conn: Connection, dataset: str, paths: Sequence[bytes]) -> dict[str, tuple[int, int]]:
+    totals: dict[str, tuple[int, int]] = {}
+    for path in paths:
+        found = False
+        for segment, packed in listings.walk(conn, dataset, prefix=path):
+            found = True
+            package = package_id(dataset, segment)
+            files, size = totals.get(package, (0, 0))
+            totals[package] = (files + _counts(packed.entry), size + packed.entry.size)
+        if not found:
+            raise NotFound(kind="file or folder", name=f"{printable(path)} in dataset {dataset}")
+    return totals
+
+
+def _counts(entry: Entry) -> bool:
+    """Say whether an entry counts as a file: links and folders do not, a file in parts counts once."""
+    return entry.kind == "file" and (entry.part is None or entry.part.number == 1)
+
+
+def cancel(archive: Archive, request: str, *, person: str) -> None:
+    """End a request; what was delivered stays. Idempotent. Raises NotFound."""
+    with archive.database.transaction() as conn:
+        row = requests.first(conn, "lock", id=request)
+        if row is None:
+            raise NotFound(kind="request", name=request)
+        requests.run(conn, "cancel_parts", request=request)
+        if requests.move(conn, "end_request", to="cancelled", id=request, problem=None):
+            release(conn, f"request:{request}")
+            events.add(conn, archive.site, "request.cancelled", dataset=row["dataset"], person=person, request=request)
+
+
+def deliver(archive: Archive, thing: str) -> None:
+    """Bring the wanted files of one package to their destination, if nobody else does; `thing` is REQUEST/PACKAGE."""
+    request, _, package = thing.partition("/")
+    with archive.database.claim(f"deliver:{thing}") as held:
+        if not held:
+            return
+        with archive.database.transaction() as conn:
+            asked = requests.first(conn, "by_id", id=request)
+            part = requests.first(conn, "claim_part", request=request, package=package)
+            if asked is None or part is None or asked["state"] not in {"waiting", "recalling"}:
+                return
+            requests.run(conn, "recalling", id=request)
+            row = packages.first(conn, "by_id", id=package)
+            if row is None:
+                return
+            wanted = list(_wanted(conn, row, [bytes(path) for path in asked["selection"]]))
+        crash_point("deliver.begun")
+        delivery = _Delivery(archive, asked, part, row, wanted)
+        try:
+            delivery.run()
+        except Cancelled:
+            return
+        except TransientError as error:
+            _again(archive, part, error)
+            return
+        crash_point("deliver.done")
+        _end_part(archive, asked, delivery)
+
+
+def _wanted(conn: Connection, package: Row, selection: Sequence[bytes]) -> Iterator[Packed]:
+    for packed in listings.of_segment(conn, package["dataset"], package["segment"]):
+        path = packed.entry.path
+        if not selection or any(path == chosen or path.startswith(chosen + b"/") for chosen in selection):
+            yield packed
+
+
+class TapeSource:
+    """A package on a tape, as the reader of packages wants it."""
+
+    def __init__(self, session: TapeSession, name: str, size: int) -> None:
+        """Read the file `name` of `size` bytes through `session`."""
+        self._session = session
+        self.name = name
+        self.size = size
+
+    def read(self, offset: int, length: int | None) -> Iterator[bytes]:
+        """Yield bytes of the package from the medium."""
+        return self._session.read(self.name, offset, length)
+
+
+class _Delivery:
+    """One attempt to deliver the wanted entries of one package, from one copy after the other."""
+
+    def __init__(self, archive: Archive, asked: Row, part: Row, package: Row, wanted: Sequence[Packed]) -> None:
+        self.archive, self.asked, self.part, self.package = archive, asked, part, package
+        self.left = {_key(packed.entry): packed for packed in wanted}
+        self.failed: dict[bytes, HoldfastError] = {}
+        self.files = self.bytes = 0
+        self._noted = time.monotonic()
+        self._cancelled = False
+
+    def run(self) -> None:
+        """Try the copies, the best first, until nothing is left to bring. Raises Busy, Cancelled, NoSpace."""
+        target = Path(os.fsdecode(bytes(self.asked["destination"])))
+        target.mkdir(parents=True, exist_ok=True)
+        busy: Busy | None = None
+        for copy in self._copies():
+            if not self.left:
+                break
+            try:
+                self._from(copy, target)
+            except Busy as error:
+                busy = error
+            except MediumFailed as error:
+                suspect(self.archive, self.package, copy, error)
+        if self.left and busy:
+            raise busy
+        for key, packed in self.left.items():
+            unreadable = NotFound(kind="readable copy of", name=printable(packed.entry.path))
+            self.failed.setdefault(packed.entry.path, self.failed.get(key[0], unreadable))
+
+    def _copies(self) -> list[Row]:
+        with self.archive.database.transaction() as conn:
+            rows = copies.all(conn, "of_package", package=self.package["id"])
+        usable = [row for row in rows if row["state"] in _PREFERENCE]
+        # Requests spread over the twins by package, so that both tapes are read.
+        turn = self.package["segment"]
+        return sorted(usable, key=lambda row: (_PREFERENCE.index(row["state"]), (row["number"] + turn) % 2))
+
+    def _from(self, copy: Row, target: Path) -> None:
+        damaged: list[HoldfastError] = []
+
+        def on_problem(entry: Entry, error: HoldfastError) -> None:
+            self.failed[entry.path] = error
+            if isinstance(error, IntegrityError):
+                damaged.append(error)  # the twin may have it
+            else:
+                self.left.pop(_key(entry), None)
+
+        with self.archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
+            extract(
+                TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
+                cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,
+            )  # fmt: skip
+        if damaged:
+            suspect(self.archive, self.package, copy, damaged[0])
+
+    def _done(self, entry: Entry) -> None:
+        self.left.pop(_key(entry), None)
+        self.failed.pop(entry.path, None)
+        self.files += _counts(entry)
+        self.bytes += entry.size
+        if time.monotonic() - self._noted >= _PROGRESS_EVERY:
+            self._noted = time.monotonic()
+            self._note()
+
+    def _note(self) -> None:
+        # Progress is a courtesy: a database that is away for a moment must not end the delivery.
+        with suppress(HoldfastError), self.archive.database.transaction() as conn:
+            row = requests.first(
+                conn, "progress", request=self.asked["id"], package=self.package["id"], attempt=self.part["attempt"],
+                files=self.files, bytes=self.bytes,
+            )  # fmt: skip
+            self._cancelled = row is None or row["request_state"] == "cancelled"
+
+
+def _key(entry: Entry) -> tuple[bytes, int]:
+    return entry.path, entry.part.number if entry.part else 0
+
+
+def _again(archive: Archive, part: Row, error: TransientError) -> None:
+    _LOG.warning("request %s: %s", part["request"], error.sentence)
+    with archive.database.transaction() as conn:
+        waiting = described(error, part["problem"])
+        requests.run(
+            conn, "part_again", request=part["request"], package=part["package"], attempt=part["attempt"], **waiting
+        )
+
+
+def _end_part(archive: Archive, asked: Row, delivery: _Delivery) -> None:
+    part = delivery.part
+    with archive.database.transaction() as conn:
+        # Two parts that end together must see each other: the second waits here for the first.
+        requests.first(conn, "lock", id=asked["id"])
+        ended = requests.first(
+            conn, "end_part", request=asked["id"], package=part["package"], attempt=part["attempt"], state="delivered",
+            files=delivery.files, bytes=delivery.bytes, problem=None,
+        )  # fmt: skip
+        if ended is None:
+            return
+        for path, error in delivery.failed.items():
+            requests.run(conn, "add_problem", request=asked["id"], path=path, code=error.code, sentence=error.sentence)
+        open_parts = requests.first(conn, "open_parts", request=asked["id"])
+    if open_parts and not open_parts["open"]:
+        finish(archive, asked["id"])
+
+
+def finish(archive: Archive, request: str) -> None:
+    """Join the files that came in parts and end the request, when all its packages have been read."""
+    with archive.database.transaction() as conn:
+        asked = requests.first(conn, "by_id", id=request)
+        if asked is None or asked["state"] not in {"waiting", "recalling"}:
+            return
+        failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
+        in_parts = [p for p in _in_parts(conn, asked) if p[0].path not in failed]
+    problems: dict[bytes, HoldfastError] = {}
+    target = Path(os.fsdecode(bytes(asked["destination"])))
+    for entry, digest in in_parts:
+        try:
+            finish_parts(target, entry, digest)
+        except (DigestMismatch, Damaged, Conflict, NotFound, InvalidInput) as error:
+            problems[entry.path] = error
+    with archive.database.transaction() as conn:
+        for path, error in problems.items():
+            requests.run(conn, "add_problem", request=request, path=path, code=error.code, sentence=error.sentence)
+        _end(archive, conn, asked)
+
+
+def _in_parts(conn: Connection, asked: Row) -> list[tuple[Entry, bytes]]:
+    """Return the wanted files that lie in parts, by their last part, which knows the whole."""
+    chosen: list[tuple[Entry, bytes]] = []
+    for path in [bytes(path) for path in asked["selection"]] or [b""]:
+        for _, packed in listings.walk(conn, asked["dataset"], prefix=path):
+            if packed.entry.part and packed.whole_digest:
+                chosen.append((packed.entry, packed.whole_digest))
+    return [next(group) for _, group in groupby(chosen, key=lambda pair: pair[0].path)]
+
+
+def _end(archive: Archive, conn: Connection, asked: Row) -> None:
+    problems = requests.all(conn, "problems", request=asked["id"], limit=None)
+    parts = requests.all(conn, "parts", request=asked["id"])
+    delivered = sum(part["done_files"] for part in parts)
+    state = "failed" if problems and not delivered else "delivered"
+    body: dict[str, Any] = {"request": asked["id"], "files": delivered, "failed": len(problems)}
+    problem = None
+    if problems:
+        first = problems[0]
+        text = f"{len(problems)} of {asked['files']} files could not be delivered. {first['sentence']}"
+        problem = Jsonb({"code": first["code"], "sentence": text, "who": "operator"})
+    if requests.move(conn, "end_request", to=state, id=asked["id"], problem=problem):
+        release(conn, f"request:{asked['id']}")
+        events.add(conn, archive.site, f"request.{state}", dataset=asked["dataset"], person=asked["person"], **body)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The planner: compares facts with policy and defers the jobs that are owed; it may run at any time, any number of times.
+
+Every job could be lost and would come back from here. What it asks are facts of the catalogue; a claim that nobody
+holds any more (the server frees it when its process dies) is work like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from holdfast.catalog import events, jobs
+from holdfast.catalog.database import Connection
+from holdfast.catalog.queries import (
+    copies,
+    datasets,
+    packages,
+    profiles,
+    releases,
+    requests,
+    reservations,
+    status,
+    tapes,
+)
+from holdfast.model.profile import SHIPPED
+from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.deliver import finish
+from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
+from holdfast.services.proof import release_if_proven
+from psycopg.types.json import Jsonb
+
+_BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
+# Procrastinate's heartbeat is 10 s; a worker that missed six of them is gone.
+_WORKER_GONE: Final = 60.0  # seconds
+
+
+def prepare(archive: Archive) -> None:
+    """Record the shipped profiles and the tapes of the library. Idempotent."""
+    with archive.database.transaction() as conn:
+        for profile in SHIPPED:
+            profiles.run(conn, "insert", name=profile.name, version=profile.version, body=Jsonb(profile.to_json()))
+        survey_tapes(archive, conn)
+
+
+def survey_tapes(archive: Archive, conn: Connection) -> None:
+    """Record what the library says of its tapes, without mounting any."""
+    for tape in archive.library.inventory():
+        args = {"serial": tape.serial, "site": archive.site, "library": str(archive.settings.library_path)}
+        if tape.state == "missing":
+            tapes.run(conn, "upsert", **args, media_type=tape.media_type, state="missing", capacity=0, free=0,
+                      generation=0, lock_state=0)  # fmt: skip
+            continue
+        volume = archive.library.stat(tape.serial)
+        tapes.run(
+            conn, "upsert", **args, media_type=tape.media_type, state=tape.state, capacity=volume.capacity,
+            free=volume.free, generation=volume.generation, lock_state=volume.lock_state,
+        )  # fmt: skip
+
+
+def plan(archive: Archive) -> int:
+    """Defer every job that is owed and not waiting already; return how many were deferred."""
+    with archive.database.transaction() as conn:
+        _forget_the_dead(conn)
+        survey_tapes(archive, conn)
+        deferred = _defer_owed(archive, conn)
+        half_done = [row["id"] for row in packages.all(conn, "unreleased")]
+        ended = [row["id"] for row in requests.all(conn, "unended")]
+    for package in half_done:
+        release_if_proven(archive, package)
+    for request in ended:
+        finish(archive, request)
+    sweep_staging(archive)
+    return deferred
+
+
+def _forget_the_dead(conn: Connection) -> None:
+    status.run(conn, "stalled", seconds=_WORKER_GONE)
+    status.run(conn, "dead_workers", seconds=_WORKER_GONE)
+    reservations.run(conn, "expire")
+
+
+def _defer_owed(archive: Archive, conn: Connection) -> int:
+    owed: list[tuple[str, str]] = []
+    owed += [("survey", row["id"]) for row in datasets.all(conn, "unscanned")]
+    owed += [("pack", row["id"]) for row in packages.all(conn, "unclaimed", limit=_BATCH)]
+    for row in datasets.all(conn, "unclosed"):
+        close_if_packed(archive, conn, row["id"])
+    for row in copies.all(conn, "owed", limit=_BATCH):
+        package = packages.first(conn, "by_id", id=row["package"])
+        if package:
+            plan_copies(conn, row["package"], contract(dataset_row(conn, package["dataset"])).copies)
+            events.add(conn, archive.site, "package.repair-planned", dataset=package["dataset"], package=row["package"])
+    owed += [("write", row["package"]) for row in copies.all(conn, "unwritten", limit=_BATCH)]
+    owed += [("check", str(row["id"])) for row in copies.all(conn, "unproven", limit=_BATCH)]
+    owed += [("erase", str(row["id"])) for row in copies.all(conn, "unerased", limit=_BATCH)]
+    owed += [
+        ("deliver", f"{row['request']}/{row['package']}") for row in requests.all(conn, "undelivered", limit=_BATCH)
+    ]
+    owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
+    return sum(jobs.defer(conn, kind, thing) for kind, thing in owed)

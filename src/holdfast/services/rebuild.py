@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Filling an empty catalogue from the tapes alone (P5): first frames, indexes and metadata are read, no payload.
+
+A tape that cannot be read is reported and the others go on (P10). Running it again adds only what is missing (P11).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from holdfast.catalog import events, listings
+from holdfast.catalog.database import Connection
+from holdfast.catalog.queries import copies, datasets, packages, profiles
+from holdfast.errors import Conflict, HoldfastError
+from holdfast.model.entry import Packed
+from holdfast.model.ids import package_id
+from holdfast.model.names import SUFFIX
+from holdfast.model.profile import Profile
+from holdfast.packaging.identity import Identity
+from holdfast.packaging.reader import open_package
+from holdfast.services.archive import Archive
+from holdfast.services.deliver import TapeSource
+from holdfast.services.proof import report_safe
+from holdfast.services.write import DIGEST_ATTRIBUTE, VERIFIED_ATTRIBUTE
+from holdfast.tape.library import FileOnTape, TapeSession
+
+_DRIVE_WAIT: Final = 600.0  # seconds: somebody else may read a whole tape
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was found: counts, and what could not be used with the reason."""
+
+    tapes: int = 0
+    packages: int = 0
+    copies: int = 0
+    datasets: set[str] = field(default_factory=set)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> Rebuilt:
+    """Read all tapes into the catalogue; `progress` gets the serial, the tape's number and the number of tapes.
+
+    Raises Conflict when the catalogue holds datasets that the tapes do not know.
+    """
+    found = Rebuilt()
+    with archive.database.transaction() as conn:
+        rows = datasets.all(conn, "page", before=None, before_id=None, limit=1, deleted=True)
+        if rows and not events.first_of_kind(conn, "catalogue.rebuilding"):
+            raise Conflict(what="The catalogue is not empty. Rebuild into a new data folder.")
+        if not rows:
+            events.add(conn, archive.site, "catalogue.rebuilding")
+    serials = [tape.serial for tape in archive.library.inventory() if tape.state != "missing"]
+    for number, serial in enumerate(serials, 1):
+        progress(serial, number, len(serials))
+        try:
+            with archive.library.sessions([serial], "read", timeout=_DRIVE_WAIT) as (session,):
+                _tape(archive, session, found)
+            found.tapes += 1
+        except HoldfastError as error:
+            found.problems.append((serial, error.sentence))
+    with archive.database.transaction() as conn:
+        for dataset in sorted(found.datasets):
+            _complete(archive, conn, dataset, found)
+    return found
+
+
+def _tape(archive: Archive, session: TapeSession, found: Rebuilt) -> None:
+    for file in session.list():
+        if not file.name.endswith(SUFFIX):
+            found.problems.append((f"{session.serial}/{file.name}", "It is not a package of ours and was left alone."))
+            continue
+        try:
+            _file(archive, session, file, found)
+        except HoldfastError as error:
+            found.problems.append((f"{session.serial}/{file.name}", error.sentence))
+
+
+def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebuilt) -> None:
+    dataset, _, rest = file.name.partition(".")
+    segment = rest.partition("of")[0]
+    package = package_id(dataset, int(segment)) if segment.isdecimal() else ""
+    with archive.database.transaction() as conn:
+        row = packages.first(conn, "by_id", id=package)
+        if row is None:
+            opened = open_package(TapeSource(session, file.name, file.size))
+            documents = opened.documents()
+            _restore(conn, archive, opened.identity, file, list(opened.listing()), documents)
+            package = package_id(opened.identity.dataset, opened.identity.segment)
+            found.packages += 1
+            found.datasets.add(opened.identity.dataset)
+        elif (row["size"], row["digest"]) != (file.size, file.attributes.get(DIGEST_ATTRIBUTE, row["digest"])):
+            found.problems.append((f"{session.serial}/{file.name}", "It differs from the other copy of this package."))
+            return
+        found.copies += _restore_copy(conn, package, session.serial, archive.library.stat(session.serial).generation, file)
+
+
+def _restore(
+    conn: Connection, archive: Archive, identity: Identity, file: FileOnTape, entries: list[Packed], documents: dict[str, bytes]
+) -> None:
+    about: dict[str, Any] = json.loads(documents["metadata/dataset.json"])
+    contract = Profile.from_json(about["profile"])
+    profiles.run(conn, "insert", name=contract.name, version=contract.version, body=Jsonb(about["profile"]))
+    payload = sum(packed.entry.size for packed in entries)
+    files = sum(p.entry.kind == "file" and (p.entry.part is None or p.entry.part.number == 1) for p in entries)
+    datasets.run(
+        conn, "restore", id=identity.dataset, site=identity.site, title=identity.title, owner=identity.owner,
+        profile=contract.name, profile_version=contract.version, server=identity.server, source=identity.source_path,
+        metadata=Jsonb({key: item["value"] for key, item in about["metadata"].items()}), segments=identity.segments,
+        created_at=identity.created,
+    )  # fmt: skip
+    package = package_id(identity.dataset, identity.segment)
+    packages.run(
+        conn, "restore", id=package, dataset=identity.dataset, segment=identity.segment, name=file.name, files=files,
+        payload=payload, size=file.size, digest=file.attributes.get(DIGEST_ATTRIBUTE), created_at=identity.created,
+    )  # fmt: skip
+    datasets.run(conn, "add_totals", id=identity.dataset, files=files, bytes=payload)
+    listings.write(conn, identity.dataset, identity.segment, entries, packed=True)
+
+
+def _restore_copy(conn: Connection, package: str, serial: str, generation: int, file: FileOnTape) -> int:
+    """Add the copy on this tape: verified when the medium says that it was read back, else to be read by the planner."""
+    at = file.attributes.get(VERIFIED_ATTRIBUTE)
+    verified_at = datetime.fromisoformat(at) if at else None
+    existing = copies.all(conn, "of_package", package=package)
+    if any(row["tape"] == serial for row in existing):
+        return 0
+    return copies.run(
+        conn, "restore", package=package, number=len(existing) + 1, state="verified" if verified_at else "written",
+        tape=serial, size=file.size, start_block=file.start_block, generation=generation, drive=None,
+        digest=file.attributes.get(DIGEST_ATTRIBUTE) if verified_at else None, written_at=verified_at,
+        verified_at=verified_at,
+    )  # fmt: skip
+
+
+def _complete(archive: Archive, conn: Connection, dataset: str, found: Rebuilt) -> None:
+    row = datasets.first(conn, "by_id", id=dataset)
+    if row is None:
+        return
+    there = {package["segment"] for package in packages.all(conn, "of_dataset", dataset=dataset)}
+    missing = sorted(set(range(1, row["segments"] + 1)) - there)
+    events.add(conn, archive.site, "dataset.rebuilt", dataset=dataset, packages=len(there), missing=missing)
+    if missing:
+        numbers = ", ".join(map(str, missing))
+        text = f"Packages {numbers} of {row['segments']} are on none of the tapes that were read."
+        problem = {"code": "packages-missing", "sentence": text, "who": "operator"}
+        datasets.run(conn, "problem", id=dataset, problem=Jsonb(problem))
+        found.problems.append((dataset, text))
+    else:
+        report_safe(archive, conn, dataset, Profile.from_json(row["contract"]).copies)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Announcing a folder in place: `register` records the wish, `survey` its file list and its segments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+from psycopg.types.json import Jsonb
+
+from holdfast.catalog import events, jobs, listings
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import datasets, packages, profiles
+from holdfast.errors import AlreadyArchived, HoldfastError, InvalidInput, NotFound, OutsideRoots, TransientError
+from holdfast.model.entry import Entry, Location, Packed
+from holdfast.model.ids import new_id, package_id
+from holdfast.model.names import medium_name, printable
+from holdfast.model.profile import Profile
+from holdfast.model.segments import cut
+from holdfast.services.archive import Archive, contract, described
+from holdfast.services.pack import fail_dataset
+from holdfast.services.scan import scan
+
+_UNPACKED: Final = Location(0, 0, b"")
+# Segments are at most this share of a tape, so that the end of a tape is not wasted.
+_TAPE_SHARE: Final = 4
+_TITLE_LIMIT: Final = 1000  # characters
+_METADATA_LIMIT: Final = 1000  # keys given by hand
+
+
+def register(
+    archive: Archive, *, person: str, path: str, title: str, profile: str, metadata: dict[str, Any]
+) -> str:
+    """Record that a folder of this server is to be archived and return the dataset's id.
+
+    Raises OutsideRoots, InvalidInput, NotFound (profile), AlreadyArchived (with the dataset's id).
+    """
+    source = confined(path, archive.settings.roots.source, kind="source")
+    if not source.is_dir():
+        raise InvalidInput(what=f"{path} is not a folder on this server.")
+    if not title.strip() or len(title) > _TITLE_LIMIT or len(metadata) > _METADATA_LIMIT:
+        raise InvalidInput(what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys.")
+    raw = os.fsencode(source)
+    with archive.database.transaction() as conn:
+        contract_row = profiles.first(conn, "newest", name=profile)
+        if contract_row is None:
+            known = ", ".join(row["name"] for row in profiles.all(conn, "names"))
+            raise InvalidInput(what=f"There is no profile {profile!r}. Choose one of: {known}.")
+        server = archive.settings.site.server
+        # One registration at a time for one source: two that race would both see nothing.
+        conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
+        existing = datasets.first(conn, "by_source", site=archive.site, server=server, source=raw)
+        if existing:
+            raise AlreadyArchived(path=printable(raw), dataset=existing["id"])
+        dataset = new_id()
+        version = Profile.from_json(contract_row["body"]).version
+        datasets.run(
+            conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,
+            profile_version=version, server=server, source=raw, metadata=Jsonb(metadata),
+        )  # fmt: skip
+        events.add(conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile)
+        jobs.defer(conn, "survey", dataset)
+    return dataset
+
+
+def confined(path: str, roots: Iterable[Path], *, kind: str) -> Path:
+    """Return the real path, without links, if it is below one of the roots. Raises OutsideRoots, InvalidInput."""
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidInput(what=f"{path!r} is not an absolute path.")
+    real = Path(os.path.realpath(path))
+    allowed = [Path(os.path.realpath(root)) for root in roots]
+    if not any(real.is_relative_to(root) for root in allowed):
+        raise OutsideRoots(path=path, roots=", ".join(map(str, allowed)) or "none is configured", kind=kind)
+    return real
+
+
+def survey(archive: Archive, dataset: str) -> None:
+    """Record the file list of a dataset, cut it into packages and have them packed, in one transaction.
+
+    A source that cannot be archived ends the dataset, with the reason.
+    """
+    with archive.database.claim(f"survey:{dataset}") as held:
+        if not held:
+            return
+        try:
+            with archive.database.transaction() as conn:
+                row = datasets.first(conn, "by_id", id=dataset)
+                if row is None or row["state"] != "open":
+                    return
+                _survey(archive, conn, row)
+        except TransientError as error:
+            with archive.database.transaction() as conn:
+                datasets.run(conn, "problem", id=dataset, problem=described(error, row["problem"])["problem"])
+        except HoldfastError as error:
+            fail_dataset(archive, dataset, error)
+
+
+def _survey(archive: Archive, conn: Connection, row: Row) -> None:
+    if not os.path.isdir(row["source"]):
+        raise NotFound(kind="folder", name=printable(row["source"]))
+    profile, dataset = contract(row), row["id"]
+    runs = cut(scan(row["source"]), limit=segment_limit(archive, profile), most=profile.segment_files)
+    totals: dict[int, tuple[int, int]] = {}
+    for number, group in groupby(runs, key=lambda run: run[0]):
+        counted = _Counted(entry for _, entries in group for entry in entries)
+        listings.write(conn, dataset, number, counted, packed=False)
+        totals[number] = (counted.files, counted.bytes)
+    if not totals:
+        raise InvalidInput(what=f"{printable(row['source'])} is empty: there is nothing to archive.")
+    for number, (files, payload) in totals.items():
+        name = medium_name(
+            dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"]
+        )
+        package = package_id(dataset, number)
+        packages.run(conn, "insert", id=package, dataset=dataset, segment=number, name=name, files=files, payload=payload)
+        jobs.defer(conn, "pack", package)
+    files, size = (sum(pair[i] for pair in totals.values()) for i in (0, 1))
+    if datasets.move(conn, "closing", to="closing", id=dataset, segments=len(totals), files=files, bytes=size):
+        events.add(conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals))
+
+
+class _Counted:
+    """Entries on their way into the listing, counted."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        self._entries = entries
+        self.files = self.bytes = 0
+
+    def __iter__(self) -> Iterator[Packed]:
+        for entry in self._entries:
+            self.files += entry.kind == "file" and (entry.part is None or entry.part.number == 1)
+            self.bytes += entry.size
+            yield Packed(entry, _UNPACKED)
+
+
+def segment_limit(archive: Archive, profile: Profile) -> int:
+    """Return the most bytes of a segment: the profile's, but never more than a quarter of a tape."""
+    smallest = min((archive.library.stat(tape.serial).capacity for tape in archive.library.inventory()), default=0)
+    room = (smallest - archive.settings.library.reserve) // _TAPE_SHARE
+    return min(profile.segment_bytes, room) if room > 0 else profile.segment_bytes

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading the file list of a source folder, in path order, with memory for one folder at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from holdfast.errors import SourceChanged, SourceUnreadable, UnsupportedFile
+from holdfast.model.entry import Entry, Kind
+from holdfast.model.names import printable
+
+_BLOCK: Final = 512  # bytes; the unit of st_blocks
+_NAMED: Final = 20  # offenders that are named in an error
+_KINDS: Final = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+
+
+def scan(root: bytes) -> Iterator[Entry]:
+    """Yield everything below `root` in path order; links are not followed, empty folders are entries.
+
+    Raises SourceUnreadable, SourceChanged, UnsupportedFile (after the whole walk, with all offenders).
+    """
+    offenders: list[tuple[bytes, str]] = []
+    pending = [_sorted(root, b"", offenders)]
+    while pending:
+        for path, found in pending[-1]:
+            if stat.S_ISDIR(found.st_mode):
+                content = _sorted(root, path, offenders)
+                first = next(content, None)
+                if first is None:
+                    yield _entry(root, path, found, "directory")
+                else:
+                    pending.append(_with(first, content))
+                    break
+            elif stat.S_ISLNK(found.st_mode):
+                yield _entry(root, path, found, "link")
+            else:
+                yield _entry(root, path, found, "file")
+        else:
+            pending.pop()
+    if offenders:
+        names = ", ".join(printable(path) for path, _ in offenders[:_NAMED])
+        more = f" and {len(offenders) - _NAMED} more" if len(offenders) > _NAMED else ""
+        raise UnsupportedFile(path=names + more, what=" or ".join(sorted({what for _, what in offenders})))
+
+
+def _with(
+    first: tuple[bytes, os.stat_result], rest: Iterator[tuple[bytes, os.stat_result]]
+) -> Iterator[tuple[bytes, os.stat_result]]:
+    yield first
+    yield from rest
+
+
+def _sorted(root: bytes, folder: bytes, offenders: list[tuple[bytes, str]]) -> Iterator[tuple[bytes, os.stat_result]]:
+    """Yield (path, status) of a folder's content; folders sort as if their name ended in "/", which gives path order."""
+    content: list[tuple[bytes, bytes, os.stat_result]] = []
+    try:
+        with os.scandir(os.path.join(root, folder)) as found:
+            for item in found:
+                status = item.stat(follow_symlinks=False)
+                content.append((item.name + b"/" if stat.S_ISDIR(status.st_mode) else item.name, item.name, status))
+    except OSError as error:
+        _raise(folder or root, error)
+    content.sort(key=lambda item: item[0])
+    for _, name, status in content:
+        path = folder + b"/" + name if folder else name
+        if what := _KINDS.get(stat.S_IFMT(status.st_mode)):
+            offenders.append((path, what))
+        else:
+            yield path, status
+
+
+def _raise(path: bytes, error: OSError) -> None:
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        raise SourceChanged(path=printable(path), what="vanished") from error
+    raise SourceUnreadable(path=printable(path), why=os.strerror(error.errno or errno.EIO)) from error
+
+
+def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry:
+    full, target, xattrs = os.path.join(root, path), b"", ()
+    try:
+        if kind == "link":
+            target = os.readlink(full)
+        else:
+            xattrs = _xattrs(full)
+    except OSError as error:
+        _raise(path, error)
+    size = found.st_size if kind == "file" else 0
+    return Entry(
+        path=path, kind=kind, size=size, mtime_ns=found.st_mtime_ns, mode=stat.S_IMODE(found.st_mode),
+        uid=found.st_uid, gid=found.st_gid, target=target, xattrs=xattrs,
+        sparse=kind == "file" and found.st_blocks * _BLOCK < size,
+    )  # fmt: skip
+
+
+def _xattrs(full: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Return the user's extended attributes; file systems without any have none."""
+    try:
+        names = os.listxattr(full, follow_symlinks=False)
+        return tuple(
+            (name, os.getxattr(full, name, follow_symlinks=False)) for name in sorted(names) if name.startswith("user.")
+        )
+    except OSError as error:
+        if error.errno in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}:
+            return ()
+        raise

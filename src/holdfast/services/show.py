@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Answers: datasets, files, requests, releases and the state of the archive, as the wire carries them."""
+
+from __future__ import annotations
+
+import base64
+import os
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final
+
+from holdfast import __version__
+from holdfast.catalog import events, listings
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import copies, datasets, packages, releases, requests, reservations, status, tapes
+from holdfast.errors import NotFound
+from holdfast.model.entry import Packed
+from holdfast.model.ids import package_id
+from holdfast.model.names import printable
+from holdfast.model.policy import CopyFact, availability, level
+from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.reserve import area_of, existing
+from holdfast.wire.datasets import Copy, Dataset, DatasetDetail, File, FoundFile, Package
+from holdfast.wire.model import Pending, Problem
+from holdfast.wire.requests import Differing, Release, Request, RequestPart, Undelivered
+from holdfast.wire.status import Area, Count, Drive, ErrorLine, Event, Queue, Status, Tape
+
+_UNDELIVERED: Final = 1000  # named in an answer
+_ERRORS: Final = 10  # newest in the status
+
+
+def dataset(archive: Archive, ident: str) -> DatasetDetail:
+    """Return all that is known of a dataset. Raises NotFound."""
+    with archive.database.transaction() as conn:
+        row = dataset_row(conn, ident)
+        made = _packages(conn, ident)
+        return DatasetDetail(**_dataset(conn, row, made), packages=made, pending=_pending(row, made))
+
+
+def dataset_list(
+    archive: Archive, *, before: tuple[datetime, str] | None, limit: int, deleted: bool = False
+) -> list[Dataset]:
+    """Return datasets, the newest first, older than `before`."""
+    at, ident = before or (None, None)
+    with archive.database.transaction() as conn:
+        rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted)
+        return [Dataset(**_dataset(conn, row, _packages(conn, row["id"]))) for row in rows]
+
+
+def _dataset(conn: Connection, row: Row, made: list[Package]) -> dict[str, Any]:
+    facts = [[CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"]
+    source = bytes(row["source"]) if row["source"] is not None else None
+    there = source is not None and row["source_released_at"] is None and os.path.isdir(source)
+    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem"}
+    closed = row["state"] == "closed"
+    return {
+        **{key: row[key] for key in keep},
+        "level": level(contract(row).copies, facts) if closed or row["state"] == "closing" else "none",
+        "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
+        "source": printable(source) if source is not None else None,
+        "problem": _problem(row),
+    }
+
+
+def _problem(row: Row) -> Problem | None:
+    return Problem(**row["problem"]) if row["problem"] else None
+
+
+def _packages(conn: Connection, ident: str) -> list[Package]:
+    by_package: dict[str, list[Copy]] = {}
+    for row in copies.all(conn, "of_dataset", dataset=ident):
+        keep = Copy.model_fields.keys() - {"blake3", "problem"}
+        copy = Copy(**{key: row[key] for key in keep}, blake3=row["digest"], problem=_problem(row))
+        by_package.setdefault(row["package"], []).append(copy)
+    keep = Package.model_fields.keys() - {"blake3", "copies", "problem"}
+    return [
+        Package(
+            **{key: row[key] for key in keep}, blake3=row["digest"], copies=by_package.get(row["id"], []), problem=_problem(row)
+        )
+        for row in packages.all(conn, "of_dataset", dataset=ident)
+    ]
+
+
+def _pending(row: Row, made: list[Package]) -> list[Pending]:
+    """Say what is still to be done, with the reason for each thing that waits (P9)."""
+    result = []
+    if row["state"] == "open":
+        result.append(Pending(what="the file list is being read", problem=_problem(row)))
+    for package in made:
+        if package.state in {"planned", "packing"}:
+            what = f"package {package.segment}: {'being packed' if package.state == 'packing' else 'waits to be packed'}"
+            result.append(Pending(what=what, problem=package.problem))
+        for copy in package.copies:
+            what = {
+                "planned": "waits for a tape",
+                "writing": f"is being written to {copy.tape}",
+                "written": f"is being read back from {copy.tape}",
+                "suspect": f"on {copy.tape} is read once more",
+            }.get(copy.state)
+            if what and package.state != "retired":
+                result.append(Pending(what=f"package {package.segment}, copy {copy.number} {what}", problem=copy.problem))
+    return result
+
+
+def file(packed: Packed, package: str) -> File:
+    """Return an entry as the wire carries it."""
+    entry = packed.entry
+    digest = packed.whole_digest if entry.part else packed.location.digest
+    return File(
+        **_path(entry.path),
+        kind=entry.kind,
+        size=entry.whole_size if entry.part else entry.size,
+        mtime=datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
+        mode=entry.mode,
+        target=printable(entry.target) if entry.kind == "link" else None,
+        sha512=digest.hex() or None,
+        package=package,
+    )
+
+
+def _path(path: bytes) -> dict[str, str | None]:
+    text = printable(path)
+    return {"path": text, "path_base64": None if text.encode() == path else base64.b64encode(path).decode()}
+
+
+def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
+    """Return (path, file) of a dataset in path order: `prefix` and all below it, after the path `after`."""
+    with archive.database.transaction() as conn:
+        dataset_row(conn, ident)
+        walk = listings.walk(conn, ident, prefix=prefix, after=after)
+        # A file in parts is shown once, by its last part, which knows the whole.
+        shown = ((s, p) for s, p in walk if p.entry.part is None or p.entry.part.number == p.entry.part.count)
+        return [(p.entry.path, file(p, package_id(ident, s))) for s, p in islice(shown, limit)]
+
+
+def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
+    """Return (name, file) of what is directly in a folder of a dataset, names after `after`."""
+    with archive.database.transaction() as conn:
+        dataset_row(conn, ident)
+        base = path + b"/" if path else b""
+        found = listings.children(conn, ident, path, after=after, limit=limit)
+        return [
+            (name, file(packed, "") if packed else File(**_path(base + name), kind=kind, size=0))
+            for kind, name, packed in found
+        ]
+
+
+def find(archive: Archive, name: bytes, *, limit: int) -> list[FoundFile]:
+    """Return files with this base name, in any dataset."""
+    with archive.database.transaction() as conn:
+        found = listings.find_name(conn, name, limit=limit)
+    return [FoundFile(dataset=ident, file=file(packed, "")) for ident, packed in found]
+
+
+def request(archive: Archive, ident: str) -> Request:
+    """Return a request and how far it is. Raises NotFound."""
+    with archive.database.transaction() as conn:
+        row = requests.first(conn, "by_id", id=ident)
+        if row is None:
+            raise NotFound(kind="request", name=ident)
+        return _request(conn, row)
+
+
+def request_list(archive: Archive, *, before: tuple[datetime, str] | None, limit: int) -> list[Request]:
+    """Return requests, the newest first, older than `before`."""
+    at, ident = before or (None, None)
+    with archive.database.transaction() as conn:
+        return [_request(conn, row) for row in requests.all(conn, "page", before=at, before_id=ident, limit=limit)]
+
+
+def _request(conn: Connection, row: Row) -> Request:
+    parts = []
+    for part in requests.all(conn, "parts", request=row["id"]):
+        keep = RequestPart.model_fields.keys() - {"problem"}
+        parts.append(RequestPart(**{key: part[key] for key in keep}, problem=_problem(part)))
+    problems = requests.all(conn, "problems", request=row["id"], limit=_UNDELIVERED)
+    keep = Request.model_fields.keys() - {"destination", "parts", "undelivered", "problem", "done_files", "done_bytes"}
+    return Request(
+        **{key: row[key] for key in keep},
+        done_files=sum(part.done_files for part in parts),
+        done_bytes=sum(part.done_bytes for part in parts),
+        destination=printable(bytes(row["destination"])),
+        parts=parts,
+        undelivered=[Undelivered(path=printable(bytes(p["path"])), code=p["code"], sentence=p["sentence"]) for p in problems],
+        problem=_problem(row),
+    )
+
+
+def release(archive: Archive, ident: str) -> Release:
+    """Return a release and how far it is. Raises NotFound."""
+    with archive.database.transaction() as conn:
+        row = releases.first(conn, "by_id", id=ident)
+    if row is None:
+        raise NotFound(kind="release", name=ident)
+    keep = Release.model_fields.keys() - {"differing", "problem"}
+    differing = [Differing(**item) for item in row["differing"]]
+    return Release(**{key: row[key] for key in keep}, differing=differing, problem=_problem(row))
+
+
+def event_list(archive: Archive, *, after: str, limit: int, dataset: str | None = None) -> tuple[list[Event], str]:
+    """Return events after the cursor and the cursor behind them (P4). Raises InvalidInput."""
+    with archive.database.transaction() as conn:
+        rows, cursor = events.after(conn, after, limit=limit, dataset=dataset)
+    keep = Event.model_fields.keys() - {"cursor"}
+    return [Event(**{key: row[key] for key in keep}, cursor=f"{row['xid']}-{row['id']}") for row in rows], cursor
+
+
+def overview(archive: Archive) -> Status:
+    """Return the state of the whole archive."""
+    with archive.database.transaction() as conn:
+        totals = status.first(conn, "totals") or {}
+        errors = events.problems(conn, limit=_ERRORS)
+        return Status(
+            site=archive.site,
+            version=__version__,
+            **{key: totals[key] for key in ("datasets", "safe", "files", "bytes")},
+            queues=[Queue(**row) for row in status.all(conn, "queues")],
+            drives=[Drive(drive=drive, tape=tape) for drive, tape in archive.library.drives().items()],
+            tapes=[_tape(row) for row in tapes.all(conn, "all")],
+            areas=[_area(archive, conn)],
+            copies=[Count(state=r["state"], count=r["copies"], bytes=r["bytes"]) for r in status.all(conn, "copies")],
+            requests=[Count(state=r["state"], count=r["requests"]) for r in status.all(conn, "requests")],
+            errors=[
+                ErrorLine(at=r["at"], kind=r["kind"], dataset=r["dataset"], sentence=r["body"].get("sentence", ""))
+                for r in errors
+            ],
+        )
+
+
+def _tape(row: Row) -> Tape:
+    return Tape(**{key: row[key] for key in Tape.model_fields.keys() - {"problem"}}, problem=_problem(row))
+
+
+def _area(archive: Archive, conn: Connection) -> Area:
+    staging = existing(archive.settings.staging_path)
+    disk = os.statvfs(staging)
+    reserved = reservations.first(conn, "reserved", area=area_of(archive, staging), id="")
+    return Area(
+        name="staging", path=str(staging), total=disk.f_blocks * disk.f_frsize, free=disk.f_bavail * disk.f_frsize,
+        reserved=int(reserved["bytes"]) if reserved else 0,
+    )  # fmt: skip

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets, their packages, copies and files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from holdfast.wire.model import Model, Pending, Problem
+
+
+class DatasetWish(Model):
+    """A folder of the server that is to be archived in place."""
+
+    path: str = Field(max_length=4096, description="absolute path on the server, below a source root")
+    title: str = Field(min_length=1, max_length=1000)
+    profile: str = Field(default="twin-tape", max_length=100)
+    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Copy(Model):
+    """One package on one tape."""
+
+    id: int
+    number: int
+    state: str
+    tape: str | None
+    size: int | None
+    blake3: str | None = Field(description="as read back from the medium")
+    start_block: int | None
+    generation: int | None
+    drive: str | None
+    rate: float | None = Field(description="bytes per second of the write")
+    written_at: datetime | None
+    verified_at: datetime | None
+    problem: Problem | None
+
+
+class Package(Model):
+    """One segment of a dataset: a file on each of its tapes."""
+
+    id: str
+    segment: int
+    name: str
+    state: str
+    files: int
+    payload: int = Field(description="bytes of the source")
+    size: int | None = Field(description="bytes of the package")
+    blake3: str | None
+    packed_files: int
+    packed_bytes: int
+    copies: list[Copy]
+    problem: Problem | None
+
+
+class Dataset(Model):
+    """A dataset in a list."""
+
+    id: str
+    title: str
+    owner: str
+    state: str
+    level: str = Field(description="none, ingested, archived or preserved")
+    availability: str = Field(description="online, nearline or unavailable")
+    profile: str
+    profile_version: int
+    server: str
+    source: str | None
+    metadata: dict[str, Any]
+    files: int
+    bytes: int
+    created_at: datetime
+    closed_at: datetime | None
+    safe_at: datetime | None
+    deleted_at: datetime | None
+    source_released_at: datetime | None
+    problem: Problem | None
+
+
+class DatasetDetail(Dataset):
+    """A dataset with all that is known of where it lies."""
+
+    packages: list[Package]
+    pending: list[Pending]
+
+
+class DatasetPage(Model):
+    """Some datasets, the newest first; `next` asks for more."""
+
+    items: list[Dataset]
+    next: str | None = None
+
+
+class File(Model):
+    """One path of a dataset."""
+
+    path: str = Field(description="printable: bytes that are not UTF-8 are shown as \\xNN")
+    path_base64: str | None = Field(default=None, description="the exact bytes, when they are not UTF-8")
+    kind: str
+    size: int
+    mtime: datetime | None = None
+    mode: int | None = None
+    target: str | None = None
+    sha512: str | None = None
+    package: str | None = None
+
+
+class FilePage(Model):
+    """Some paths of a dataset, in path order; `next` asks for more."""
+
+    items: list[File]
+    next: str | None = None
+
+
+class FoundFile(Model):
+    """A file with a name that was looked for."""
+
+    dataset: str
+    file: File
+
+
+class FoundFiles(Model):
+    """Files with a name that was looked for, in any dataset."""
+
+    items: list[FoundFile]
+
+
+class CheckAsked(Model):
+    """The copies that are going to be read again."""
+
+    dataset: str
+    copies: list[int]
+    asked_at: datetime

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A worker process: takes jobs of its queues and calls the service that each names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import procrastinate
+
+from holdfast import log
+from holdfast.catalog.jobs import QUEUES
+from holdfast.errors import HoldfastError
+from holdfast.services.archive import Archive
+from holdfast.services.check import check, erase
+from holdfast.services.deliver import deliver
+from holdfast.services.free import free
+from holdfast.services.pack import pack
+from holdfast.services.register import survey
+from holdfast.services.write import write
+
+_LOG = logging.getLogger(__name__)
+
+HANDLERS: Final[dict[str, Callable[[Archive, str], None]]] = {
+    "survey": survey,
+    "pack": pack,
+    "write": write,
+    "check": check,
+    "erase": erase,
+    "deliver": deliver,
+    "release": free,
+}
+
+_POLL: Final = 1.0  # seconds; LISTEN wakes sooner
+# After this, running jobs are left to the takeover that every job survives (P6); well below the planner's 60 s.
+_GRACE: Final = 5.0  # seconds
+
+
+def application(archive: Archive) -> procrastinate.App:
+    """Return the job engine with one task per kind of job."""
+    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=archive.database.dsn, min_size=1, max_size=4))
+    for kind, handler in HANDLERS.items():
+        app.task(_task(archive, kind, handler), name=kind, queue=QUEUES[kind])
+    return app
+
+
+def _task(archive: Archive, kind: str, handler: Callable[[Archive, str], None]) -> Callable[[str], None]:
+    def run(thing: str) -> None:
+        with log.bind(job=f"{kind} {thing}"):
+            try:
+                handler(archive, thing)
+            except HoldfastError as error:
+                # The planner finds what is still owed; the thing's own row says why it waits (P9).
+                _LOG.warning("%s %s: %s", kind, thing, error.sentence)
+            except Exception:
+                _LOG.exception("%s %s failed unexpectedly", kind, thing)
+
+    return run
+
+
+def run_worker(archive: Archive, *, queues: Sequence[str], slots: int) -> None:
+    """Work until SIGTERM or SIGINT, then end within seconds: what was under way is taken over by others."""
+    asyncio.run(_run(archive, queues, slots))
+    # Threads may still be in a system call; every job is safe to kill, so nobody waits for them.
+    logging.shutdown()
+    os._exit(0)
+
+
+async def _run(archive: Archive, queues: Sequence[str], slots: int) -> None:
+    # Sync tasks run in the loop's default pool, whose size is otherwise unrelated to the slots.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(slots + 2))
+    app = application(archive)
+    async with app.open_async():
+        await app.run_worker_async(
+            queues=list(queues),
+            concurrency=slots,
+            fetch_job_polling_interval=_POLL,
+            shutdown_graceful_timeout=_GRACE,
+            delete_jobs="always",
+        )
+    archive.stopping.set()
