@@ -76,7 +76,7 @@ def check_relative(path: bytes) -> None:
 
 
 def printable(path: bytes) -> str:
-    """Return `path` for people: UTF-8 where it is, `\\xNN` where it is not, control characters escaped."""
+    r"""Return `path` for people: UTF-8 where it is, `\xNN` where it is not, control characters escaped."""
     text = path.decode("utf-8", "backslashreplace")
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
@@ -95,4 +95,4 @@ def medium_name(*, dataset: str, segment: int, segments: int, server: str, path:
 
 
 def _on_medium(raw: bytes) -> str:
-    return "".join("+" if b == 0x2F else chr(b) if b in _SAFE_ON_MEDIUM else f"={b:02X}" for b in raw)
+    return "".join("+" if b == ord("/") else chr(b) if b in _SAFE_ON_MEDIUM else f"={b:02X}" for b in raw)

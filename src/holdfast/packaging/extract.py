@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delivery: the wanted files of a package into a folder, each checked before it gets its name.
+
+One thread reads the package in order and hands the bytes of each frame that begins a wanted file to worker threads,
+which decode, hash and write. A damaged frame costs the files in it; the next ones are found by their own place (P10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import groupby, zip_longest
+from pathlib import Path
+
+from holdfast.crashpoint import crash_point
+from holdfast.errors import (
+    Cancelled,
+    Damaged,
+    HoldfastError,
+    IntegrityError,
+    InvalidInput,
+    TransientError,
+    UnsafePackage,
+)
+from holdfast.model.entry import Entry, Packed
+from holdfast.model.names import check_relative, printable
+from holdfast.packaging.frames import decoded
+from holdfast.packaging.reader import Source
+from holdfast.packaging.target import TargetFolder
+
+_IN_FLIGHT = 64 << 20  # bytes read but not yet decoded
+_GAP = 1 << 20  # bytes that are rather read and thrown away than jumped over
+
+
+def extract(
+    source: Source,
+    wanted: Sequence[Packed],
+    target: Path,
+    *,
+    on_done: Callable[[Entry], None],
+    on_problem: Callable[[Entry, HoldfastError], None],
+    threads: int | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    preserve_owner: bool = False,
+) -> None:
+    """Deliver `wanted` of the package `source` into the folder `target`, which is made when missing.
+
+    A file that is there with the right content is done (resume); anything else that has its name is a problem and
+    stays. Each entry is told once, to `on_done` or to `on_problem` (Conflict, DigestMismatch, Damaged, UnsafePackage,
+    NotAllowed, MediumFailed), one call at a time. Parts are collected; `finish_parts` gives the file its name.
+    Raises NoSpace and Cancelled; finished files stay, temporaries are removed.
+    """
+    delivery = _Delivery(source, target, on_done, on_problem, cancelled or (lambda: False), preserve_owner)
+    delivery.run(wanted, threads or os.cpu_count() or 2)
+
+
+def finish_parts(target: Path, entry: Entry, whole_digest: bytes, *, preserve_owner: bool = False) -> None:
+    """Give a file that came in parts its final name, when its SHA-512 is `whole_digest`; `entry` is any of its parts.
+
+    Raises DigestMismatch, Conflict, NotAllowed, NotFound, NoSpace, MediumFailed.
+    """
+    folder = TargetFolder(target, "", preserve_owner=preserve_owner)
+    try:
+        folder.join(entry, whole_digest)
+    finally:
+        folder.close()
+
+
+class _Group:
+    """The files that begin in one frame, and the bytes of the package from there, as they are read."""
+
+    def __init__(self, members: list[Packed], budget: _Budget) -> None:
+        self.members = members
+        self.frame = members[0].location.frame
+        self.closed = False  # nobody wants further bytes
+        self._lock = threading.Lock()
+        self._budget = budget
+        self._chunks: queue.SimpleQueue[bytes | HoldfastError | None] = queue.SimpleQueue()
+
+    @property
+    def bound(self) -> int:
+        """The largest offset in the package file that can be needed: content that did not shrink, and its framing."""
+        need = max(packed.location.skip + packed.entry.size for packed in self.members)
+        return self.frame + need + need // 64 + (256 << 10)
+
+    def feed(self, chunk: bytes) -> None:
+        self._budget.take(len(chunk))
+        with self._lock:
+            if self.closed:
+                self._budget.give(len(chunk))
+            else:
+                self._chunks.put(chunk)
+
+    def end(self, error: HoldfastError | None = None) -> None:
+        self._chunks.put(error)
+
+    def chunks(self) -> Iterator[bytes]:
+        while (chunk := self._chunks.get()) is not None:
+            if isinstance(chunk, HoldfastError):
+                raise chunk
+            self._budget.give(len(chunk))
+            yield chunk
+
+    def close(self) -> None:
+        """Give back what was read in vain. Called when the end was seen or no more is wanted."""
+        with self._lock:
+            self.closed = True
+            while not self._chunks.empty():
+                chunk = self._chunks.get()
+                if isinstance(chunk, bytes):
+                    self._budget.give(len(chunk))
+
+
+class _Budget:
+    """Bounds the bytes that are read but not decoded."""
+
+    def __init__(self) -> None:
+        self._used = 0
+        self._state = threading.Condition()
+        self.stopped = False
+
+    def take(self, count: int) -> None:
+        with self._state:
+            self._state.wait_for(lambda: self.stopped or self._used < _IN_FLIGHT)
+            self._used += count
+
+    def give(self, count: int) -> None:
+        with self._state:
+            self._used -= count
+            self._state.notify()
+
+    def stop(self) -> None:
+        with self._state:
+            self.stopped = True
+            self._state.notify()
+
+
+class _Stream:
+    """The decoded content of a group, taken from front to back."""
+
+    def __init__(self, pieces: Iterator[bytes], name: str) -> None:
+        self._pieces, self._name = pieces, name
+        self._rest = memoryview(b"")
+        self._at = 0
+        self._error: HoldfastError | None = None
+
+    def skip_to(self, position: int) -> None:
+        if position < self._at:
+            raise UnsafePackage(name=self._name, why="two of its files overlap")
+        for _ in self.take(position - self._at):
+            pass
+
+    def take(self, count: int) -> Iterator[memoryview]:
+        while count:
+            if not self._rest:
+                self._rest = memoryview(self._next())
+            piece = self._rest[:count]
+            self._rest = self._rest[len(piece) :]
+            self._at += len(piece)
+            count -= len(piece)
+            yield piece
+
+    def _next(self) -> bytes:
+        if self._error is not None:
+            raise self._error
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            self._error = Damaged(name=self._name, why="it ends in the middle of a member")
+            raise self._error from None
+        except IntegrityError as error:
+            self._error = error
+            raise
+
+
+class _Delivery:
+    """One run of `extract`."""
+
+    def __init__(
+        self,
+        source: Source,
+        target: Path,
+        on_done: Callable[[Entry], None],
+        on_problem: Callable[[Entry, HoldfastError], None],
+        cancelled: Callable[[], bool],
+        preserve_owner: bool,  # noqa: FBT001 always given by the one caller
+    ) -> None:
+        self._source, self._target, self._preserve_owner = source, target, preserve_owner
+        self._on_done, self._on_problem, self._cancelled = on_done, on_problem, cancelled
+        self._mark = os.urandom(6).hex() + "-"
+        self._budget = _Budget()
+        self._lock = threading.Lock()
+        self._fatal: BaseException | None = None
+        self._own = threading.local()
+        self._folders: list[TargetFolder] = []
+
+    def run(self, wanted: Sequence[Packed], threads: int) -> None:
+        files, folders, links = self._sorted(wanted)
+        try:
+            with ThreadPoolExecutor(threads, thread_name_prefix="deliver") as pool:
+                try:
+                    missing = [packed for packed in pool.map(self._missing, files) if packed is not None]
+                    self._feed(pool, self._groups(missing))
+                except BaseException as error:
+                    self._stop(error)
+                    raise
+            if self._fatal is not None:
+                raise self._fatal
+            for entry in folders:
+                self._attempt(entry, partial(self._folder().make_folder, entry))
+            # Links come last: no file of this delivery is written through one.
+            for entry in links:
+                self._attempt(entry, partial(self._folder().make_link, entry))
+            self._folder().make_durable()
+        finally:
+            for folder in self._folders:
+                folder.close()
+
+    # ---- what to do ----
+
+    def _sorted(self, wanted: Sequence[Packed]) -> tuple[list[Packed], list[Entry], list[Entry]]:
+        files: list[Packed] = []
+        folders: list[Entry] = []
+        links: list[Entry] = []
+        for packed in wanted:
+            entry = packed.entry
+            if (why := _unsafe(entry)) is not None:
+                self._on_problem(entry, UnsafePackage(name=printable(entry.path), why=why))
+            elif entry.kind == "file":
+                files.append(packed)
+            else:
+                (folders if entry.kind == "directory" else links).append(entry)
+        files.sort(key=lambda packed: (packed.location.frame, packed.location.skip))
+        return files, folders, links
+
+    def _missing(self, packed: Packed) -> Packed | None:
+        """Return the file when it must be read; tell it when it is there, in the way, or empty."""
+        if self._fatal is not None:
+            return None
+        try:
+            found = self._folder().found(packed)
+        except HoldfastError as error:
+            with self._lock:
+                self._on_problem(packed.entry, error)
+            return None
+        if found:
+            self._tell_done(packed.entry)
+        elif packed.entry.size:
+            return packed
+        else:
+            self._attempt(packed.entry, partial(self._write, packed, _Stream(iter(()), self._source.name)))
+        return None
+
+    def _groups(self, files: list[Packed]) -> list[_Group]:
+        return [
+            _Group(list(members), self._budget)
+            for _, members in groupby(files, key=lambda packed: packed.location.frame)
+        ]
+
+    # ---- reading ----
+
+    def _feed(self, pool: ThreadPoolExecutor, groups: list[_Group]) -> None:
+        """Read the package from front to back; neighbouring groups in one go."""
+        at = 0
+        while at < len(groups):
+            last = at
+            while last + 1 < len(groups) and groups[last + 1].frame <= groups[last].bound + _GAP:
+                last += 1
+            self._feed_run(pool, groups[at : last + 1])
+            at = last + 1
+
+    def _feed_run(self, pool: ThreadPoolExecutor, groups: list[_Group]) -> None:
+        end = min(groups[-1].bound, self._source.size)
+        span = _Span(self._source, groups[0].frame, end)
+        for group, following in zip_longest(groups, groups[1:]):
+            pool.submit(self._deliver, group)
+            stop = end if following is None else following.frame
+            try:
+                for chunk in span.until(stop):
+                    self._go_on()
+                    group.feed(chunk)
+                    if group.closed and following is None:
+                        break
+                group.end()
+            except IntegrityError as error:  # this stretch cannot be read: go on at the next file
+                group.end(error)
+                span = _Span(self._source, stop, end)
+            except BaseException:
+                group.end(Cancelled(what="Delivery"))
+                raise
+
+    def _go_on(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+        if self._cancelled():
+            raise Cancelled(what="Delivery")
+
+    def _stop(self, error: BaseException) -> None:
+        self._fatal = self._fatal or error
+        self._budget.stop()
+
+    # ---- writing, in the worker threads ----
+
+    def _deliver(self, group: _Group) -> None:
+        stream = _Stream(decoded(group.chunks(), self._source.name), self._source.name)
+        try:
+            for packed in group.members:
+                if self._fatal is not None:
+                    return
+                self._attempt(packed.entry, partial(self._write, packed, stream))
+        except BaseException as error:  # noqa: BLE001 handed to the caller's thread, whatever it is
+            self._stop(error)
+        finally:
+            group.close()
+
+    def _write(self, packed: Packed, stream: _Stream) -> None:
+        entry, sha = packed.entry, hashlib.sha512()
+
+        def pieces() -> Iterator[memoryview]:
+            for piece in stream.take(entry.size):
+                sha.update(piece)
+                yield piece
+
+        stream.skip_to(packed.location.skip if entry.size else 0)
+        write = self._folder().write_part if entry.part else self._folder().write_file
+        write(entry, pieces(), lambda: sha.digest() == packed.location.digest)
+
+    def _folder(self) -> TargetFolder:
+        """Return this thread's view of the target."""
+        folder: TargetFolder | None = getattr(self._own, "folder", None)
+        if folder is None:
+            with self._lock:
+                mark = f"{self._mark}{len(self._folders):x}-"
+                folder = TargetFolder(self._target, mark, preserve_owner=self._preserve_owner)
+                self._folders.append(folder)
+            self._own.folder = folder
+        return folder
+
+    # ---- telling ----
+
+    def _attempt(self, entry: Entry, deliver: Callable[[], None]) -> None:
+        try:
+            deliver()
+        except TransientError:
+            raise
+        except HoldfastError as error:
+            with self._lock:
+                self._on_problem(entry, error)
+        else:
+            self._tell_done(entry)
+
+    def _tell_done(self, entry: Entry) -> None:
+        crash_point("deliver.file")
+        with self._lock:
+            self._on_done(entry)
+
+
+class _Span:
+    """One stretch of the package, read in order and divided at given offsets."""
+
+    def __init__(self, source: Source, start: int, end: int) -> None:
+        self._chunks = iter(source.read(start, max(end - start, 0)))
+        self._at = start
+        self._rest = b""
+
+    def until(self, stop: int) -> Iterator[bytes]:
+        while self._at < stop:
+            chunk = self._rest or next(self._chunks, b"")
+            if not chunk:
+                return
+            self._rest = chunk[stop - self._at :]
+            chunk = chunk[: stop - self._at]
+            self._at += len(chunk)
+            yield chunk
+
+
+def _unsafe(entry: Entry) -> str | None:
+    """Return why an entry must not be delivered, or None (FORMAT section 5)."""
+    try:
+        check_relative(entry.path)
+    except InvalidInput:
+        return "its path leads out of the folder"
+    if entry.kind != "link":
+        return None
+    parts = [part for part in entry.target.split(b"/") if part not in {b"", b"."}]
+    up = next((at for at, part in enumerate(parts) if part != b".."), len(parts))
+    # `..` after a name could climb out through another link, so it is allowed at the front only.
+    if not entry.target or entry.target.startswith(b"/") or b".." in parts[up:] or up > entry.path.count(b"/"):
+        return "it is a link that leads out of the dataset"
+    return None

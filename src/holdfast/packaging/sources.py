@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that is packed: files opened without following links, and checked to be what the scan saw.
+
+The packer's child processes import this module, so it imports little.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import TypeVar
+
+from holdfast.errors import SourceChanged, SourceUnreadable
+from holdfast.model.names import printable
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_T = TypeVar("_T")
+
+
+class SourceFolder:
+    """Opens files below one root; keeps the last directory open, because paths come in order. One per thread."""
+
+    def __init__(self, root: int) -> None:
+        """Use the directory descriptor `root`, which stays the caller's."""
+        self._root = root
+        self._last: bytes = b""
+        self._fd = -1
+
+    def open(self, path: bytes, size: int, mtime_ns: int) -> int:
+        """Return a descriptor of a regular file of `size` bytes and `mtime_ns`.
+
+        Raises SourceChanged when the file is not what was scanned, SourceUnreadable when it cannot be opened.
+        """
+        folder, _, name = path.rpartition(b"/")
+
+        def opened() -> int:
+            return os.open(name, _FILE, dir_fd=self._directory(folder))
+
+        fd = guarded(path, opened)
+        try:
+            check_unchanged(fd, path, size, mtime_ns)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def close(self) -> None:
+        """Close the directory that was kept open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _directory(self, folder: bytes) -> int:
+        if not folder:
+            return self._root
+        if self._fd >= 0 and folder == self._last:
+            return self._fd
+        self.close()
+        at = self._root
+        for component in folder.split(b"/"):
+            try:
+                below = os.open(component, _DIRECTORY, dir_fd=at)
+            finally:
+                if at != self._root:
+                    os.close(at)
+            at = below
+        self._fd, self._last = at, folder
+        return at
+
+
+def check_unchanged(fd: int, path: bytes, size: int, mtime_ns: int) -> None:
+    """Raise SourceChanged when the open file is not regular or has another size or time."""
+    found = guarded(path, lambda: os.fstat(fd))
+    if found.st_size != size or found.st_mtime_ns != mtime_ns or not stat.S_ISREG(found.st_mode):
+        raise SourceChanged(path=printable(path), what="changed")
+
+
+def read_exactly(fd: int, into: memoryview, offset: int, path: bytes) -> None:
+    """Fill `into` from byte `offset` of the file. Raises SourceChanged when the file ends before."""
+    done = 0
+    while done < len(into):
+        piece, at = into[done:], offset + done
+        count = guarded(path, lambda piece=piece, at=at: os.preadv(fd, [piece], at))  # type: ignore[misc]
+        if count == 0:
+            raise SourceChanged(path=printable(path), what="changed")
+        done += count
+
+
+def guarded(path: bytes, call: Callable[[], _T]) -> _T:
+    """Return the result of `call`, with errors of the system told as errors of the source file `path`."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            raise SourceChanged(path=printable(path), what="vanished") from error
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+            raise SourceChanged(path=printable(path), what="changed") from error
+        raise SourceUnreadable(path=printable(path), why=error.strerror or str(error)) from error

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that files are delivered into: no existing link is followed, nothing existing is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import itertools
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from holdfast.errors import Conflict, DigestMismatch, HoldfastError, MediumFailed, NoSpace, NotAllowed, NotFound
+from holdfast.model.entry import Entry, Packed
+from holdfast.model.names import printable
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_PARTS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_HOLE: Final = bytes(64 << 10)
+_READ_SIZE: Final = 1 << 20
+_NO_REPLACE: Final = 1  # RENAME_NOREPLACE
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY})
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class TargetFolder:
+    """Makes folders, files and links below one root; keeps the last folder open. One per thread."""
+
+    def __init__(self, root: Path, mark: str, *, preserve_owner: bool) -> None:
+        """Use the folder `root`, made when missing; `mark` is part of the names of temporaries."""
+        self.area = str(root)
+        self._preserve_owner = preserve_owner
+        self._mark = mark
+        self._count = itertools.count()
+        self._last: bytes = b""
+        self._fd = -1
+        with self._told(os.fsencode(root)):
+            root.mkdir(parents=True, exist_ok=True)
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._forget()
+        os.close(self._root)
+
+    def make_durable(self) -> None:
+        """Flush the file system of the target, once for all files."""
+        if _libc.syncfs(self._root):
+            os.sync()
+
+    # ---- what is there ----
+
+    def found(self, packed: Packed) -> bool:
+        """Tell whether the file, or this part of it, is delivered already. Raises Conflict when its name is taken."""
+        entry = packed.entry
+        if entry.part:
+            return self._holds(entry.path, entry.whole_size, entry.part.offset, entry.size, packed.location.digest)
+        return self._holds(entry.path, entry.size, 0, entry.size, packed.location.digest)
+
+    def _holds(self, path: bytes, whole: int, offset: int, size: int, digest: bytes) -> bool:
+        try:
+            fd = self._open_existing(path)
+        except FileNotFoundError:
+            return False
+        try:
+            if os.fstat(fd).st_size != whole or _digest(fd, offset, size) != digest:
+                raise self._in_the_way(path)
+        finally:
+            os.close(fd)
+        return True
+
+    def _open_existing(self, path: bytes) -> int:
+        folder, _, name = path.rpartition(b"/")
+        try:
+            fd = self._folder(folder, create=False)
+            if stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+                return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                raise
+            raise self._failure(error, path) from error
+        raise self._in_the_way(path)
+
+    # ---- files ----
+
+    def write_file(self, entry: Entry, pieces: Iterator[memoryview], check: Callable[[], bool]) -> None:
+        """Write a file under a temporary name, and give it its final one when `check` says that the content is right.
+
+        Raises DigestMismatch when it is not, Conflict, NotAllowed, NoSpace, MediumFailed, and what `pieces` raises.
+        """
+        folder, _, name = entry.path.rpartition(b"/")
+        with self._told(entry.path):
+            parent = self._folder(folder, create=True)
+            temporary = f".holdfast-{self._mark}{next(self._count):x}.part".encode()
+            fd = os.open(temporary, _NEW, 0o600, dir_fd=parent)
+            try:
+                _write(fd, pieces, 0, sparse=entry.sparse)
+                if not check():
+                    raise DigestMismatch(name=printable(entry.path))
+                if entry.sparse:
+                    os.ftruncate(fd, entry.size)
+                self._dress(fd, entry)
+                _rename_new(parent, temporary, name)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary, dir_fd=parent)
+                raise
+            finally:
+                os.close(fd)
+
+    def write_part(self, entry: Entry, pieces: Iterator[memoryview], check: Callable[[], bool]) -> None:
+        """Write one part at its place in the file that collects the parts; `join` gives that its final name."""
+        assert entry.part is not None  # noqa: S101 the caller asks for entries with parts only
+        folder, _, _ = entry.path.rpartition(b"/")
+        with self._told(entry.path):
+            fd = os.open(_parts_name(entry.path), _PARTS, 0o600, dir_fd=self._folder(folder, create=True))
+            try:
+                _write(fd, pieces, entry.part.offset, sparse=False)
+                if not check():
+                    raise DigestMismatch(name=printable(entry.path))
+            finally:
+                os.close(fd)
+
+    def join(self, entry: Entry, digest: bytes) -> None:
+        """Check a file whose parts are all there and give it its final name.
+
+        Raises NotFound when no part was delivered, DigestMismatch when one is missing or wrong.
+        """
+        if self._holds(entry.path, entry.whole_size, 0, entry.whole_size, digest):
+            return
+        folder, _, name = entry.path.rpartition(b"/")
+        with self._told(entry.path):
+            parent = self._folder(folder, create=True)
+            try:
+                fd = os.open(_parts_name(entry.path), _PARTS & ~os.O_CREAT, dir_fd=parent)
+            except FileNotFoundError as error:
+                raise NotFound(kind="delivered part of", name=printable(entry.path)) from error
+            try:
+                if os.fstat(fd).st_size != entry.whole_size or _digest(fd, 0, entry.whole_size) != digest:
+                    raise DigestMismatch(name=printable(entry.path))
+                self._dress(fd, entry)
+                os.fsync(fd)
+                _rename_new(parent, _parts_name(entry.path), name)
+            finally:
+                os.close(fd)
+
+    def _dress(self, fd: int, entry: Entry) -> None:
+        """Give a file its attributes. A file system without extended attributes gets the file without them."""
+        mode = entry.mode & 0o1777
+        if self._preserve_owner:
+            os.fchown(fd, entry.uid, entry.gid)
+            mode = entry.mode  # set-user-id means something only together with the owner
+        for key, value in entry.xattrs:
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, key, value)
+        os.fchmod(fd, mode)
+        os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+    # ---- folders and links ----
+
+    def make_folder(self, entry: Entry) -> None:
+        """Make an empty folder. Raises Conflict when its name is taken by something else."""
+        with self._told(entry.path):
+            fd = self._folder(entry.path, create=True)
+            self._dress(fd, entry)
+
+    def make_link(self, entry: Entry) -> None:
+        """Make a link, or find it there. Raises Conflict when its name is taken by something else."""
+        folder, _, name = entry.path.rpartition(b"/")
+        with self._told(entry.path):
+            fd = self._folder(folder, create=True)
+            try:
+                os.symlink(entry.target, name, dir_fd=fd)
+            except FileExistsError:
+                if _link_target(name, fd) != entry.target:
+                    raise
+                return
+            if self._preserve_owner:
+                os.chown(name, entry.uid, entry.gid, dir_fd=fd, follow_symlinks=False)
+            os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=fd, follow_symlinks=False)
+
+    def _folder(self, path: bytes, *, create: bool) -> int:
+        """Return a descriptor of a folder, valid until the next call; no component may be a link."""
+        if not path:
+            return self._root
+        if self._fd >= 0 and path == self._last:
+            return self._fd
+        self._forget()
+        at = self._root
+        for component in path.split(b"/"):
+            try:
+                below = _enter(component, at, create=create)
+            finally:
+                if at != self._root:
+                    os.close(at)
+            at = below
+        self._fd, self._last = at, path
+        return at
+
+    def _forget(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # ---- errors ----
+
+    @contextlib.contextmanager
+    def _told(self, path: bytes) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._failure(error, path) from error
+
+    def _failure(self, error: OSError, path: bytes) -> HoldfastError:
+        if error.errno in _FULL:
+            found = os.statvfs(self._root)
+            return NoSpace(area=self.area, needed=1, free=found.f_bavail * found.f_frsize)
+        if error.errno in _IN_THE_WAY:
+            return self._in_the_way(path)
+        if error.errno in _DENIED:
+            return NotAllowed(action=f"write {printable(path)} in {self.area}")
+        return MediumFailed(medium=f"{self.area}, {printable(path)}", why=error.strerror or str(error))
+
+    def _in_the_way(self, path: bytes) -> Conflict:
+        return Conflict(what=f"{printable(path)} cannot be delivered to {self.area}: something else has that name.")
+
+
+def _enter(component: bytes, parent: int, *, create: bool) -> int:
+    try:
+        return os.open(component, _DIRECTORY, dir_fd=parent)
+    except FileNotFoundError:
+        if not create:
+            raise
+    with contextlib.suppress(FileExistsError):  # another thread was faster
+        os.mkdir(component, 0o755, dir_fd=parent)
+    return os.open(component, _DIRECTORY, dir_fd=parent)
+
+
+def _write(fd: int, pieces: Iterator[memoryview], at: int, *, sparse: bool) -> None:
+    for piece in pieces:
+        if not sparse:
+            _write_all(fd, piece, at)
+        else:
+            for start in range(0, len(piece), len(_HOLE)):
+                block = bytes(piece[start : start + len(_HOLE)])
+                if block != _HOLE[: len(block)]:
+                    _write_all(fd, memoryview(block), at + start)
+        at += len(piece)
+
+
+def _write_all(fd: int, data: memoryview, at: int) -> None:
+    while data:
+        count = os.pwrite(fd, data, at)
+        data, at = data[count:], at + count
+
+
+def _rename_new(folder: int, old: bytes, new: bytes) -> None:
+    """Rename within a folder; raises FileExistsError instead of replacing anything."""
+    if not _libc.renameat2(folder, old, folder, new, _NO_REPLACE):
+        return
+    code = ctypes.get_errno()
+    if code not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(code, os.strerror(code))
+    # A file system without that call: a hard link does not replace either.
+    os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+    os.unlink(old, dir_fd=folder)
+
+
+def _link_target(name: bytes, folder: int) -> bytes | None:
+    try:
+        return os.readlink(name, dir_fd=folder)
+    except OSError:
+        return None
+
+
+def _digest(fd: int, offset: int, size: int) -> bytes:
+    sha = hashlib.sha512()
+    while size and (piece := os.pread(fd, min(size, _READ_SIZE), offset)):
+        sha.update(piece)
+        offset, size = offset + len(piece), size - len(piece)
+    return sha.digest()
+
+
+def _parts_name(path: bytes) -> bytes:
+    return b".holdfast-%s.parts" % hashlib.sha512(path).hexdigest()[:16].encode()

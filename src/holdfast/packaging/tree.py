@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`metadata/tree.json`: what a bag cannot hold.
+
+One JSON document, canonical except for a line break after each entry, in the order of the dataset:
+
+    {"entries":[
+    {"gid":100,"mode":"0644","mtime_ns":1700000000123456789,"path":"run/0001.h5","uid":1000},
+    ...
+    ],"version":1}
+
+`path` is the name below `data/` (of a link or directory: the name it would have). Only where they say something:
+`name64` original bytes of the path (base64) when they differ from `path`; `kind` "link" or "directory"; `target` or
+`target64` of a link; `sparse` true; `xattrs` name to base64; `part` with `number`, `count`, `offset`, `whole_size`
+and, with the last part, `whole_sha512`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from holdfast.errors import Damaged
+from holdfast.model.entry import Entry, Kind, Part
+from holdfast.model.names import stored_path
+from holdfast.packaging.identity import canonical_json, is_utf8
+from holdfast.packaging.layout import DATA, DIGEST_SIZE
+
+HEAD = b'{"entries":['
+TAIL = b'\n],"version":1}\n'
+
+
+def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
+    """Return one entry, without line break; `stored` is its name below `data/`."""
+    if entry.kind == "file" and not (entry.sparse or entry.part or entry.xattrs) and stored.encode() == entry.path:
+        name = json.dumps(stored, ensure_ascii=False)
+        return (
+            f'{{"gid":{entry.gid},"mode":"{entry.mode:04o}","mtime_ns":{entry.mtime_ns},'
+            f'"path":{name},"uid":{entry.uid}}}'
+        ).encode()
+    value: dict[str, object] = {
+        "gid": entry.gid,
+        "mode": f"{entry.mode:04o}",
+        "mtime_ns": entry.mtime_ns,
+        "path": stored,
+        "uid": entry.uid,
+    }
+    if stored.encode() != entry.path:
+        value["name64"] = _base64(entry.path)
+    if entry.kind != "file":
+        value["kind"] = entry.kind
+    if entry.kind == "link":
+        text = is_utf8(entry.target)
+        value["target" if text else "target64"] = entry.target.decode() if text else _base64(entry.target)
+    if entry.sparse:
+        value["sparse"] = True
+    if entry.xattrs:
+        value["xattrs"] = {name: _base64(content) for name, content in entry.xattrs}
+    if entry.part:
+        value["part"] = _part_fields(entry.part, entry.whole_size, whole_digest)
+    return canonical_json(value)
+
+
+def parse_tree(text: bytes, where: str) -> Iterator[tuple[Entry, str, bytes]]:
+    """Yield (entry, name below `data/`, digest of the whole file or empty); sizes of files are 0, the index has them.
+
+    Raises Damaged.
+    """
+    try:
+        for value in json.loads(text)["entries"]:
+            yield _entry(value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(name=where, why="metadata/tree.json cannot be read") from error
+
+
+def _entry(value: dict[str, Any]) -> tuple[Entry, str, bytes]:
+    stored = str(value["path"])
+    kind: Kind = value.get("kind", "file")
+    if kind not in ("file", "link", "directory"):
+        raise ValueError(kind)
+    part, whole_size, whole_digest = None, 0, b""
+    if (fields := value.get("part")) is not None:
+        part = Part(int(fields["number"]), int(fields["count"]), int(fields["offset"]))
+        whole_size = int(fields["whole_size"])
+        whole_digest = bytes.fromhex(fields.get("whole_sha512", ""))
+        if len(whole_digest) not in (0, DIGEST_SIZE):
+            raise ValueError(whole_digest)
+    name = value.get("name64")
+    target64 = value.get("target64")
+    entry = Entry(
+        path=base64.b64decode(name, validate=True) if name is not None else stored.encode(),
+        kind=kind,
+        size=0,
+        mtime_ns=int(value["mtime_ns"]),
+        mode=int(value["mode"], 8),
+        uid=int(value["uid"]),
+        gid=int(value["gid"]),
+        target=base64.b64decode(target64, validate=True) if target64 else str(value.get("target", "")).encode(),
+        sparse=bool(value.get("sparse", False)),
+        part=part,
+        whole_size=whole_size,
+        xattrs=tuple((str(key), base64.b64decode(raw, validate=True)) for key, raw in value.get("xattrs", {}).items()),
+    )
+    return entry, stored, whole_digest
+
+
+def below_data(entry: Entry, member: bytes | None) -> str:
+    """Return the name of `entry` below `data/`; `member` is the name of its tar member when it has one."""
+    return member.decode()[len(DATA) :] if member is not None else stored_path(entry.path)
+
+
+def _part_fields(part: Part, whole_size: int, whole_digest: bytes) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "number": part.number,
+        "count": part.count,
+        "offset": part.offset,
+        "whole_size": whole_size,
+    }
+    if whole_digest:
+        fields["whole_sha512"] = whole_digest.hex()
+    return fields
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode("ascii")

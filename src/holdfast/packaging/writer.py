@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing a package: one pass over the source, the same bytes to every sink, bounded memory."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.errors import Cancelled, InvalidInput, SourceUnreadable
+from holdfast.model.entry import Entry, Location, Packed
+from holdfast.model.names import printable
+from holdfast.packaging import layout
+from holdfast.packaging.bag import DECLARATION, bag_info, manifest_line, tag_manifest
+from holdfast.packaging.frames import FrameMaker, seek_table
+from holdfast.packaging.identity import Identity
+from holdfast.packaging.index import index_frame, index_line
+from holdfast.packaging.pipeline import Pipeline
+from holdfast.packaging.plan import Frame, Member, Unit, frame_size_for, planned_frames
+from holdfast.packaging.sink import Sinks
+from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
+from holdfast.packaging.tarheader import DIRECTORY, header, padding
+from holdfast.packaging.tree import HEAD, TAIL, below_data, tree_line
+
+_CHILDREN_FROM = 4000  # tiny files from which child processes earn back their start
+_READ_SIZE = 4 << 20  # bytes
+_OWN = frozenset({layout.TREE})
+
+
+@dataclass(frozen=True, slots=True)
+class PackOptions:
+    """How to pack; none of it changes what the package says, and `threads` and `direct` not one byte of it."""
+
+    level: int = 1
+    frame_size: int | None = None  # bytes of tar stream per frame; None: 4 MiB, 1 MiB for sets of tiny files
+    threads: int | None = None  # None: one per core
+    direct: bool = True  # write past the page cache where the file system can
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished package: its size in bytes, the BLAKE3 of its file in hex, and its entries in the order given."""
+
+    size: int
+    digest: str
+    members: tuple[Packed, ...]
+
+
+def write_package(
+    identity: Identity,
+    entries: Sequence[Entry],
+    *,
+    root: Path | bytes,
+    documents: Mapping[str, bytes],
+    sinks: Sequence[Path],
+    options: PackOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Written:
+    """Write `entries` of the folder `root` as one package to each of `sinks`, which must not exist; durable on return.
+
+    `documents` maps names below `metadata/` to their bytes; `progress` gets files and bytes done so far.
+    Raises SourceChanged, SourceUnreadable, NoSpace, MediumFailed, Conflict, InvalidInput, Cancelled; then all sinks
+    are removed.
+    """
+    for name in documents:
+        if not name.startswith(layout.METADATA) or name in _OWN:
+            raise InvalidInput(what=f"{name!r} is not a name for a metadata document.")
+    try:
+        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceUnreadable(path=printable(os.fsencode(root)), why=error.strerror or str(error)) from error
+    try:
+        with Sinks(sinks, direct=(options or PackOptions()).direct, planned=identity.payload_bytes) as files:
+            packing = _Packing(identity, entries, root_fd, files, options or PackOptions())
+            return packing.run(documents, progress or (lambda *_: None), cancelled or (lambda: False))
+    finally:
+        os.close(root_fd)
+
+
+class _Packing:
+    """The state of one package while it is written."""
+
+    def __init__(
+        self, identity: Identity, entries: Sequence[Entry], root: int, sinks: Sinks, options: PackOptions
+    ) -> None:
+        self._identity, self._entries, self._root, self._sinks = identity, entries, root, sinks
+        self._level = options.level
+        self._threads = options.threads or os.cpu_count() or 2
+        self._frame_size = max(options.frame_size or frame_size_for(entries), layout.SMALLEST_FRAME)
+        self._frames: list[tuple[int, int]] = []  # compressed, decompressed bytes
+        self._starts: list[int] = []  # where each frame begins in the tar stream
+        self._places: list[int] = []  # the same, in the package file
+        self._stream = 0  # bytes of tar so far
+        self._members: list[Member] = []
+        self._rows: list[tuple[bytes, int, int]] = []  # of the index: name, place in the tar stream, size
+        self._tags: dict[str, bytes] = {}
+        self._maker = FrameMaker(options.level)
+
+    def run(
+        self, documents: Mapping[str, bytes], progress: Callable[[int, int], None], cancelled: Callable[[], bool]
+    ) -> Written:
+        with ThreadPoolExecutor(1) as aside:
+            wholes = {
+                entry.path: aside.submit(self._whole_digest, entry, cancelled)
+                for entry in self._entries
+                if entry.part and entry.part.number == entry.part.count
+            }
+            try:
+                self._write_head()
+                self._write_payload(progress, cancelled)
+                packed = tuple(self._packed(wholes))
+            except BaseException:
+                aside.shutdown(wait=False, cancel_futures=True)
+                raise
+        self._write_tail(documents, packed)
+        digest = self._finish()  # writes the index: the size is known only after it
+        return Written(self._sinks.size, digest, packed)
+
+    # ---- the parts of a package ----
+
+    def _write_head(self) -> None:
+        files = [entry for entry in self._entries if entry.kind == "file"]
+        head = {
+            layout.IDENTITY: self._identity.to_json(),
+            layout.BAGIT: DECLARATION,
+            layout.BAG_INFO: bag_info(self._identity, files=len(files), size=sum(entry.size for entry in files)),
+        }
+        stream = self._document_members(head)
+        # A bag has a data folder even when it holds no file.
+        stream += header(layout.DATA.encode(), 0, 0o755, 0, 0, self._mtime, DIRECTORY)
+        self._write_frame(self._maker.make(stream), len(stream))
+
+    def _write_payload(self, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
+        pipeline = Pipeline(
+            self._root,
+            planned_frames(self._entries, self._frame_size, start=self._stream),
+            frame_size=self._frame_size,
+            level=self._level,
+            threads=self._threads,
+            children=self._frame_size <= layout.TINY_FRAME_SIZE and len(self._entries) >= _CHILDREN_FROM,
+        )
+        size = 0
+        with closing(iter(pipeline)) as results:
+            for plan, frame in results:
+                if cancelled():
+                    raise Cancelled(what="Packing")
+                self._write_frame(frame, plan.length)
+                size += self._take_note(plan)
+                progress(len(self._members), size)
+
+    def _take_note(self, plan: Frame) -> int:
+        """Keep the members of a written frame; return how many bytes of content it held."""
+        if isinstance(plan, Unit):
+            self._members += plan.members
+            return sum(member.entry.size for member in plan.members)
+        if plan.last:
+            self._members.append(plan.member)
+        return plan.content
+
+    def _packed(self, wholes: Mapping[bytes, Future[bytes]]) -> Iterator[Packed]:
+        files = iter(self._members)
+        for entry in self._entries:
+            if entry.kind != "file":
+                yield Packed(entry, Location(0, 0, b""))
+                continue
+            member = next(files)
+            self._rows.append((member.name, member.offset, entry.size))
+            last = entry.part is not None and entry.part.number == entry.part.count
+            whole = wholes[entry.path].result() if last else b""
+            if not entry.size:
+                yield Packed(entry, Location(0, 0, member.digest), whole)
+                continue
+            frame = self._frame_of(member.offset)
+            skip = member.offset - self._starts[frame]
+            yield Packed(entry, Location(self._places[frame], skip, member.digest), whole)
+
+    def _write_tail(self, documents: Mapping[str, bytes], packed: Sequence[Packed]) -> None:
+        names = iter(self._members)
+        lines = []
+        for item in packed:
+            member = next(names).name if item.entry.kind == "file" else None
+            lines.append(tree_line(item.entry, below_data(item.entry, member), item.whole_digest))
+        own = dict(sorted(documents.items()))
+        own[layout.TREE] = HEAD + b"\n" * bool(lines) + b",\n".join(lines) + TAIL
+        del lines
+        own[layout.MANIFEST] = b"".join(manifest_line(member.name, member.digest) for member in self._members)
+        stream = self._document_members(own)
+        stream += self._document_members({layout.TAG_MANIFEST: tag_manifest(self._tags)}, len(stream))
+        self._write_stream(stream + layout.END_OF_TAR)
+
+    def _finish(self) -> str:
+        lines = b"".join(
+            index_line(name, offset, size, self._places[self._frame_of(offset)]) for name, offset, size in self._rows
+        )
+        self._write_frame(index_frame(lines, self._level), 0)
+        self._sinks.write(seek_table(self._frames))
+        return self._sinks.finish()
+
+    # ---- steps ----
+
+    @property
+    def _mtime(self) -> int:
+        return int(self._identity.created.timestamp())
+
+    def _document_members(self, documents: Mapping[str, bytes], before: int = 0) -> bytes:
+        """Return tar members for `documents`, which begin `before` bytes after what was written."""
+        parts: list[bytes] = []
+        at = self._stream + before
+        for name, content in documents.items():
+            head = header(name.encode(), len(content), 0o644, 0, 0, self._mtime)
+            parts += head, content, bytes(padding(len(content)))
+            self._rows.append((name.encode(), at + len(head), len(content)))
+            self._tags[name] = content
+            at += sum(map(len, parts[-3:]))
+        return b"".join(parts)
+
+    def _frame_of(self, offset: int) -> int:
+        return bisect.bisect_right(self._starts, offset) - 1
+
+    def _write_stream(self, stream: bytes) -> None:
+        """Compress `stream` cut into frames, in parallel."""
+        makers = threading.local()
+
+        def made(piece: memoryview) -> bytes:
+            if not hasattr(makers, "maker"):
+                makers.maker = FrameMaker(self._level)
+            frame: bytes = makers.maker.make(piece)
+            return frame
+
+        view = memoryview(stream)
+        pieces = [view[at : at + self._frame_size] for at in range(0, len(view), self._frame_size)]
+        with ThreadPoolExecutor(self._threads) as pool:
+            for piece, frame in zip(pieces, pool.map(made, pieces), strict=True):
+                self._write_frame(frame, len(piece))
+
+    def _write_frame(self, frame: bytes, length: int) -> None:
+        self._frames.append((len(frame), length))
+        self._places.append(self._sinks.size)
+        self._starts.append(self._stream)
+        self._stream += length
+        self._sinks.write(frame)
+
+    def _whole_digest(self, entry: Entry, cancelled: Callable[[], bool]) -> bytes:
+        """Return the SHA-512 of the whole file of which `entry` is the last part: an extra read, beside the packing."""
+        folder = SourceFolder(self._root)
+        with closing(folder):
+            fd = folder.open(entry.path, entry.whole_size, entry.mtime_ns)
+        try:
+            sha = hashlib.sha512()
+            view = memoryview(bytearray(_READ_SIZE))
+            for at in range(0, entry.whole_size, _READ_SIZE):
+                if cancelled():
+                    raise Cancelled(what="Packing")
+                piece = view[: min(_READ_SIZE, entry.whole_size - at)]
+                read_exactly(fd, piece, at, entry.path)
+                sha.update(piece)
+            check_unchanged(fd, entry.path, entry.whole_size, entry.mtime_ns)
+            return sha.digest()
+        finally:
+            os.close(fd)
