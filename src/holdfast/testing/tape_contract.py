@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every tape library must do.
+
+A driver's author writes
+
+    class TestMyLibrary(TapeLibraryContract):
+        @pytest.fixture
+        def library(self, tmp_path):
+            return MyLibrary(...)
+
+where the fixture gives a library with at least three empty tapes and exactly two drives. Failures of tapes are tested
+where the hooks `die` and `misfortune` can make them happen; the others are skipped.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+import pytest
+
+from holdfast.errors import Busy, Conflict, InvalidInput, MediumFailed, NotFound, TapeFull
+from holdfast.tape.library import TapeLibrary, TapeSession
+from holdfast.testing.faults import sample
+
+Misfortune = Literal["full", "write-error", "read-error", "sync-fails", "mount-fails"]
+SIZES = (0, 1, 4095, 4096, 4097, 1 << 20, (4 << 20) - 1, 4 << 20, 9_000_001)  # bytes
+ODD_NAMES = ("", ".", "..", "../x", "a/b", "/a", ".hidden", "a b", "a\0b", "a\nb", "\u00e4", "x" * 256)
+
+
+def content_of(session: TapeSession, name: str, offset: int = 0, length: int | None = None) -> bytes:
+    """Return the bytes of a file."""
+    return b"".join(session.read(name, offset, length))
+
+
+def pieces(content: bytes, length: int) -> Iterator[memoryview]:
+    """Yield `content` in pieces of `length` bytes."""
+    view = memoryview(content)
+    for begin in range(0, len(content), length):
+        yield view[begin : begin + length]
+
+
+class TapeLibraryContract:
+    """Inherit, give the fixture `library`, and override the hooks that can be made to happen."""
+
+    @pytest.fixture
+    def library(self) -> TapeLibrary:
+        """Return a library with at least three empty tapes and exactly two drives."""
+        raise NotImplementedError
+
+    def die(self, library: TapeLibrary, serial: str, name: str, content: bytes) -> None:
+        """Hook: let another process write a file to a tape and be killed before it syncs."""
+        pytest.skip(f"{library}: no process can die while it writes {len(content)} bytes to {name} on {serial}")
+
+    def misfortune(self, library: TapeLibrary, serial: str, kind: Misfortune, place: int) -> None:
+        """Hook: let something happen to a tape, at a place in bytes.
+
+        full: the tape ends when it holds `place` bytes. write-error: writing fails for ever when it holds `place`.
+        read-error: no file can be read at byte `place`. sync-fails: the next sync fails. mount-fails: no mount works.
+        """
+        pytest.skip(f"{library}: {kind} at byte {place} of {serial} cannot be made to happen")
+
+    # ---- the library ----
+
+    def test_inventory(self, library: TapeLibrary) -> None:
+        """Tapes come by serial; asking mounts none."""
+        tapes = library.inventory()
+        assert [tape.serial for tape in tapes] == sorted({tape.serial for tape in tapes})
+        assert {tape.state for tape in tapes} == {"active"}
+        assert list(library.drives().values()) == [None, None]
+
+    def test_stat(self, library: TapeLibrary) -> None:
+        """An empty volume is healthy and has room; one that is not there is not found."""
+        volume = library.stat(_serials(library)[0])
+        assert (volume.lock_state, volume.consistent) == (0, True)
+        assert 0 < volume.free <= volume.capacity
+        with pytest.raises(NotFound):
+            library.stat("NOSUCH1L8")
+        with pytest.raises(NotFound), library.sessions(["NOSUCH1L8"], "read", timeout=0):
+            pass
+
+    def test_drives_show_what_is_in_them(self, library: TapeLibrary) -> None:
+        """A tape is in the drive that its session says, until the session is closed."""
+        first, second, *_ = _serials(library)
+        with library.sessions([second, first], "read", timeout=0) as sessions:
+            assert [session.serial for session in sessions] == [second, first]
+            assert library.drives() == {session.drive: session.serial for session in sessions}
+            sessions[0].close()
+            sessions[0].close()
+            assert library.drives()[sessions[0].drive] is None
+        assert set(library.drives().values()) == {None}
+
+    def test_a_tape_is_exclusive(self, library: TapeLibrary) -> None:
+        """A second session on a tape waits, or is Busy; also for reading."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "read", timeout=0):
+            for timeout in (0, 0.05):
+                with pytest.raises(Busy), library.sessions([serial], "read", timeout=timeout):
+                    pass
+        with library.sessions([serial], "read", timeout=0):
+            pass
+
+    def test_drives_are_exclusive_and_taken_all_or_none(self, library: TapeLibrary) -> None:
+        """With one drive left, two tapes are not mounted, and the one drive stays free for others."""
+        first, second, third, *_ = _serials(library)
+        with library.sessions([first], "read", timeout=0):
+            with pytest.raises(Busy), library.sessions([second, third], "read", timeout=0):
+                pass
+            with library.sessions([third], "read", timeout=0):
+                pass
+
+    def test_whoever_waits_gets_it(self, library: TapeLibrary) -> None:
+        """Waiters get their tapes when these are given back, in whatever order they were asked for."""
+        first, second, *_ = _serials(library)
+        inside = threading.Semaphore(1)
+
+        def work(number: int) -> None:
+            serials = [first, second] if number % 2 else [second, first]
+            with library.sessions(serials, "write", timeout=60) as (one, _two):
+                assert inside.acquire(blocking=False)
+                one.write(f"{number}", [b"x"], {})
+                inside.release()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(work, range(6)))
+        with library.sessions([min(first, second)], "read", timeout=0) as (session,):
+            names = [file.name for file in session.list()]
+        with library.sessions([max(first, second)], "read", timeout=0) as (session,):
+            names += [file.name for file in session.list()]
+        assert sorted(names) == [f"{number}" for number in range(6)]
+
+    def test_too_many_or_twice_is_refused(self, library: TapeLibrary) -> None:
+        """What could never be had is refused at once."""
+        first, second, third, *_ = _serials(library)
+        for serials in ([first, first], [first, second, third]):
+            with pytest.raises(InvalidInput), library.sessions(serials, "read"):
+                pass
+
+    # ---- files ----
+
+    @pytest.mark.parametrize("piece", [1000, 4096, 1 << 20, 8 << 20])
+    def test_what_was_written_comes_back(self, library: TapeLibrary, piece: int) -> None:
+        """Files of all sizes, in pieces of all sizes, also in a later session and in part."""
+        serial = _serials(library)[0]
+        contents = {f"file-{size}": sample(size, f"{size}") for size in SIZES}
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            for name, content in contents.items():
+                extent = session.write(name, pieces(content, piece), {"order": name}, size=len(content))
+                assert (extent.name, extent.size) == (name, len(content))
+            session.sync("test")
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert session.recovered == ()
+            assert {file.name: file.size for file in session.list()} == {n: len(c) for n, c in contents.items()}
+            assert [file.name for file in session.list()] == sorted(contents)
+            assert all(file.attributes == {"order": file.name} for file in session.list())
+            blocks = {file.name: file.start_block for file in session.list() if file.size}
+            assert sorted(blocks, key=blocks.__getitem__) == [name for name in contents if contents[name]]
+            for name, content in contents.items():
+                assert content_of(session, name) == content
+            big = contents["file-9000001"]
+            assert content_of(session, "file-9000001", 4_194_300, 1_000_000) == big[4_194_300:5_194_300]
+            assert content_of(session, "file-9000001", 8_999_999) == big[8_999_999:]
+            assert content_of(session, "file-9000001", 9_000_001) == b""
+
+    def test_sync_advances_the_index(self, library: TapeLibrary) -> None:
+        """Each sync of something new makes a generation; a sync of nothing makes none."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [b"x"], {})
+            first = session.sync("one")
+            assert library.stat(serial).generation == first
+            assert session.sync("nothing new") == first
+            session.write("b", [b"x"], {})
+            assert session.sync("two") > first
+
+    def test_close_syncs(self, library: TapeLibrary) -> None:
+        """What was not synced is synced when the session ends."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [b"x"], {})
+        assert library.stat(serial).consistent
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert content_of(session, "a") == b"x"
+
+    def test_never_overwrites(self, library: TapeLibrary) -> None:
+        """A name is used once; the file stays and the session goes on."""
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            session.write("a", [b"first"], {})
+            with pytest.raises(Conflict):
+                session.write("a", [b"second"], {})
+            session.write("b", [b"third"], {})
+            session.sync("test")
+            assert (content_of(session, "a"), content_of(session, "b")) == (b"first", b"third")
+
+    def test_delete_gives_no_space_back(self, library: TapeLibrary) -> None:
+        """A deleted file is gone, its space too; deleting again is fine and the name is free."""
+        serial = _serials(library)[0]
+        content = sample(3_000_000)
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [content], {"k": "old"})
+            session.sync("test")
+            free = library.stat(serial).free
+            session.delete("a")
+            session.delete("a")
+            session.delete("never")
+            session.sync("test")
+            assert not session.list()
+            assert library.stat(serial).free <= free
+            with pytest.raises(NotFound):
+                session.read("a")
+            session.write("a", [content], {})
+            session.sync("test")
+            assert library.stat(serial).free <= free - len(content)
+            assert session.list()[0].attributes == {}
+
+    def test_attributes(self, library: TapeLibrary) -> None:
+        """Attributes are added to, travel with the tape, and may be the hashes that LTFS knows."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [b"x"], {"ltfs.hash.sha512sum": "00ff", "copy": "1"})
+            session.sync("test")
+            session.set_attributes("a", {"copy": "2", "note": "\u00e4"})
+            with pytest.raises(NotFound):
+                session.set_attributes("b", {"copy": "2"})
+            for odd in ({"": "x"}, {"a b": "x"}, {"ltfs.sync": "1"}, {"long": "x" * 4097}):
+                with pytest.raises(InvalidInput):
+                    session.set_attributes("a", odd)
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert session.list()[0].attributes == {"ltfs.hash.sha512sum": "00ff", "copy": "2", "note": "\u00e4"}
+
+    def test_a_read_session_writes_nothing(self, library: TapeLibrary) -> None:
+        """A session for reading refuses everything else."""
+        serial = _serials(library)[0]
+        generation = library.stat(serial).generation
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            for attempt in (
+                lambda: session.write("a", [b"x"], {}),
+                lambda: session.delete("a"),
+                lambda: session.set_attributes("a", {}),
+                lambda: session.sync("test"),
+            ):
+                with pytest.raises(Conflict):
+                    attempt()
+        assert library.stat(serial).generation == generation
+
+    def test_a_closed_session_does_nothing(self, library: TapeLibrary) -> None:
+        """After `close` the tape belongs to others."""
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            session.write("a", [b"x"], {})
+            session.close()
+            for attempt in (session.list, lambda: session.read("a"), lambda: session.write("b", [b"x"], {})):
+                with pytest.raises(Conflict):
+                    attempt()
+
+    def test_what_cannot_be_read_is_refused(self, library: TapeLibrary) -> None:
+        """A file that is not there, and a range that is not within one."""
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            session.write("a", [b"0123456789"], {})
+            with pytest.raises(NotFound):
+                session.read("b")
+            for offset, length in ((-1, 1), (0, 11), (11, None), (5, -1)):
+                with pytest.raises(InvalidInput):
+                    session.read("a", offset, length)
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_odd_names_are_refused(self, library: TapeLibrary, name: str) -> None:
+        """A name can neither leave the volume nor be one that LTFS would change."""
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            for attempt in (
+                lambda: session.write(name, [b"x"], {}),
+                lambda: session.read(name),
+                lambda: session.delete(name),
+            ):
+                with pytest.raises(InvalidInput):
+                    attempt()
+            assert not session.list()
+
+    def test_a_failing_source_leaves_nothing(self, library: TapeLibrary) -> None:
+        """The source's error comes through, the partial file is gone, and the session goes on."""
+
+        def source() -> Iterator[bytes]:
+            yield sample(5_000_000)
+            raise OSError(5, "the disk of the source")
+
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            with pytest.raises(OSError, match="the disk of the source"):
+                session.write("a", source(), {})
+            assert not session.list()
+            session.write("a", [b"x"], {})
+            session.sync("test")
+
+    def test_two_sessions_in_two_threads(self, library: TapeLibrary) -> None:
+        """Twin tapes are written and read at the same time."""
+        contents = [sample(1_000_000, f"{number}") for number in range(8)]
+
+        def work(session: TapeSession) -> bytes:
+            session.write("twin", contents, {})
+            session.sync("test")
+            return content_of(session, "twin")
+
+        with (
+            library.sessions(_serials(library)[:2], "write", timeout=0) as sessions,
+            ThreadPoolExecutor(2) as pool,
+        ):
+            assert list(pool.map(work, sessions)) == [b"".join(contents)] * 2
+
+    # ---- bad days ----
+
+    def test_what_was_not_synced_is_lost(self, library: TapeLibrary) -> None:
+        """P6: after a death the tape is as its last index says, and the room of the lost file is not given back."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("kept", [sample(1_000_000)], {})
+        free = library.stat(serial).free
+        self.die(library, serial, "lost", sample(3_000_000))
+        assert not library.stat(serial).consistent
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            assert session.recovered == ("lost",)
+            assert [file.name for file in session.list()] == ["kept"]
+            assert content_of(session, "kept") == sample(1_000_000)
+            session.write("lost", [b"again"], {})
+        volume = library.stat(serial)
+        assert volume.consistent
+        assert volume.free <= free - 3_000_000
+
+    def test_a_full_tape(self, library: TapeLibrary) -> None:
+        """A full tape keeps what it had; the partial file is gone; syncing and deleting still work."""
+        serial = _serials(library)[0]
+        self.misfortune(library, serial, "full", 5_000_000)
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [sample(2_000_000)], {})
+            for _ in range(2):
+                with pytest.raises(TapeFull):
+                    session.write("b", pieces(sample(4_000_000), 1 << 20), {})
+                assert [file.name for file in session.list()] == ["a"]
+            session.sync("test")
+            session.set_attributes("a", {"k": "v"})
+        assert [tape.state for tape in library.inventory() if tape.serial == serial] == ["full"]
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert content_of(session, "a") == sample(2_000_000)
+
+    def test_a_broken_tape(self, library: TapeLibrary) -> None:
+        """A permanent write error freezes the tape for ever; what it has can still be read; the stub is no copy."""
+        serial = _serials(library)[0]
+        self.misfortune(library, serial, "write-error", 5_000_000)
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [sample(2_000_000)], {})
+            session.sync("test")
+            with pytest.raises(MediumFailed):
+                session.write("b", pieces(sample(4_000_000), 1 << 20), {})
+            for attempt in (
+                lambda: session.write("c", [b"x"], {}),
+                lambda: session.sync("test"),
+                lambda: session.delete("a"),
+            ):
+                with pytest.raises(MediumFailed):
+                    attempt()
+            assert content_of(session, "a") == sample(2_000_000)
+        assert [tape.state for tape in library.inventory() if tape.serial == serial] == ["broken"]
+        assert library.stat(serial).lock_state != 0
+        with pytest.raises(MediumFailed), library.sessions([serial], "write", timeout=0):
+            pass
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert {file.name: file.size for file in session.list()} in ({"a": 2_000_000}, {"a": 2_000_000, "b": 0})
+            assert content_of(session, "a") == sample(2_000_000)
+        assert set(library.drives().values()) == {None}
+
+    def test_an_unreadable_file(self, library: TapeLibrary) -> None:
+        """What lies before the bad place is read; the rest is MediumFailed, and others can be read."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [sample(9_000_000)], {})
+            session.write("b", [b"short"], {})
+        self.misfortune(library, serial, "read-error", 8_500_000)
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            with pytest.raises(MediumFailed):
+                content_of(session, "a")
+            assert content_of(session, "a", 0, 1_000_000) == sample(9_000_000)[:1_000_000]
+            assert content_of(session, "b") == b"short"
+
+    def test_a_failing_sync(self, library: TapeLibrary) -> None:
+        """After a failed sync nothing more is written, and what was not synced is gone at the next mount."""
+        serial = _serials(library)[0]
+        with library.sessions([serial], "write", timeout=0) as (session,):
+            session.write("a", [b"x"], {})
+            session.sync("test")
+            self.misfortune(library, serial, "sync-fails", 0)
+            session.write("b", [b"x"], {})
+            with pytest.raises(MediumFailed):
+                session.sync("test")
+            with pytest.raises(MediumFailed):
+                session.write("c", [b"x"], {})
+        with library.sessions([serial], "read", timeout=0) as (session,):
+            assert [file.name for file in session.list()] == ["a"]
+
+    def test_a_tape_that_cannot_be_mounted(self, library: TapeLibrary) -> None:
+        """Nothing stays taken when one of two tapes cannot be mounted."""
+        first, second, *_ = _serials(library)
+        self.misfortune(library, second, "mount-fails", 0)
+        with pytest.raises(MediumFailed), library.sessions([first, second], "read", timeout=0):
+            pass
+        with library.sessions([first], "read", timeout=0):
+            pass
+        assert set(library.drives().values()) == {None}
+
+
+def _serials(library: TapeLibrary) -> Sequence[str]:
+    return [tape.serial for tape in library.inventory()]
