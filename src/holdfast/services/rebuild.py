@@ -27,7 +27,7 @@ from holdfast.packaging.reader import open_package
 from holdfast.services.archive import Archive
 from holdfast.services.deliver import TapeSource
 from holdfast.services.proof import report_safe
-from holdfast.services.write import DIGEST_ATTRIBUTE, VERIFIED_ATTRIBUTE
+from holdfast.services.write import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE
 from holdfast.tape.library import FileOnTape, TapeSession
 
 _DRIVE_WAIT: Final = 600.0  # seconds: somebody else may read a whole tape
@@ -98,7 +98,7 @@ def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebui
         elif (row["size"], row["digest"]) != (file.size, file.attributes.get(DIGEST_ATTRIBUTE, row["digest"])):
             found.problems.append((f"{session.serial}/{file.name}", "It differs from the other copy of this package."))
             return
-        found.copies += _restore_copy(conn, package, session.serial, archive.library.stat(session.serial).generation, file)
+        found.copies += _restore_copy(conn, package, session.serial, file)
 
 
 def _restore(
@@ -124,19 +124,23 @@ def _restore(
     listings.write(conn, identity.dataset, identity.segment, entries, packed=True)
 
 
-def _restore_copy(conn: Connection, package: str, serial: str, generation: int, file: FileOnTape) -> int:
+def _restore_copy(conn: Connection, package: str, serial: str, file: FileOnTape) -> int:
     """Add the copy on this tape: verified when the medium says that it was read back, else to be read by the planner."""
-    at = file.attributes.get(VERIFIED_ATTRIBUTE)
-    verified_at = datetime.fromisoformat(at) if at else None
     existing = copies.all(conn, "of_package", package=package)
     if any(row["tape"] == serial for row in existing):
         return 0
+    proof: dict[str, Any] = json.loads(file.attributes.get(EVIDENCE_ATTRIBUTE, "{}"))
+    verified_at = _time(proof.get("verified_at"))
     return copies.run(
         conn, "restore", package=package, number=len(existing) + 1, state="verified" if verified_at else "written",
-        tape=serial, size=file.size, start_block=file.start_block, generation=generation, drive=None,
-        digest=file.attributes.get(DIGEST_ATTRIBUTE) if verified_at else None, written_at=verified_at,
-        verified_at=verified_at,
+        tape=serial, size=file.size, start_block=file.start_block, generation=proof.get("generation"),
+        drive=proof.get("drive"), rate=proof.get("rate"), written_at=_time(proof.get("written_at")),
+        verified_at=verified_at, digest=file.attributes.get(DIGEST_ATTRIBUTE) if verified_at else None,
     )  # fmt: skip
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def _complete(archive: Archive, conn: Connection, dataset: str, found: Rebuilt) -> None:

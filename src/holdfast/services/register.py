@@ -53,7 +53,8 @@ def register(
         # One registration at a time for one source: two that race would both see nothing.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
         existing = datasets.first(conn, "by_source", site=archive.site, server=server, source=raw)
-        if existing:
+        # A folder whose source was removed and which holds something again is a new dataset.
+        if existing and (existing["source_released_at"] is None or not any(source.iterdir())):
             raise AlreadyArchived(path=printable(raw), dataset=existing["id"])
         dataset = new_id()
         version = Profile.from_json(contract_row["body"]).version

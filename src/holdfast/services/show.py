@@ -50,7 +50,7 @@ def dataset_list(
 def _dataset(conn: Connection, row: Row, made: list[Package]) -> dict[str, Any]:
     facts = [[CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"]
     source = bytes(row["source"]) if row["source"] is not None else None
-    there = source is not None and row["source_released_at"] is None and os.path.isdir(source)
+    there = source is not None and row["source_released_at"] is None and _has_content(source)
     keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem"}
     closed = row["state"] == "closed"
     return {
@@ -60,6 +60,14 @@ def _dataset(conn: Connection, row: Row, made: list[Package]) -> dict[str, Any]:
         "source": printable(source) if source is not None else None,
         "problem": _problem(row),
     }
+
+
+def _has_content(folder: bytes) -> bool:
+    try:
+        with os.scandir(folder) as content:
+            return next(content, None) is not None
+    except OSError:
+        return False
 
 
 def _problem(row: Row) -> Problem | None:

@@ -7,6 +7,7 @@ the medium -> `verified` -> staging released with the evidence. Commit points: `
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -43,7 +44,7 @@ _DRIVE_WAIT: Final = 60.0  # seconds to wait for drives before the job gives its
 _INDEX_ENTRY: Final = 4096
 
 DIGEST_ATTRIBUTE: Final = "ltfs.hash.blake3sum"
-VERIFIED_ATTRIBUTE: Final = "holdfast.verified"
+EVIDENCE_ATTRIBUTE: Final = "holdfast.evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,16 +286,29 @@ def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: 
         elif result != (row["digest"], row["size"]):
             suspect(archive, row, copy, DigestMismatch(name=f"{row['name']} on {session.serial}"))
         else:
-            # The medium says itself that it was read back, for the day when the catalogue is gone (P5).
-            session.set_attributes(row["name"], {VERIFIED_ATTRIBUTE: datetime.now(UTC).isoformat()})
             try:
-                session.sync(f"holdfast verified {row['id']}")
+                _testify(archive, session, row, copy)
             except HoldfastError as error:
                 suspect(archive, row, copy, error)
                 continue
             verified(archive, row, copy, digest=row["digest"])
     crash_point("verify.recorded")
     release_if_proven(archive, row["id"])
+
+
+def _testify(archive: Archive, session: TapeSession, row: Row, copy: Row) -> None:
+    """Have the medium say itself how it was written and that it was read back, for the day without a catalogue (P5)."""
+    with archive.database.transaction() as conn:
+        written = copies.first(conn, "by_id", id=copy["id"]) or copy
+    proof = {
+        "generation": written["generation"],
+        "drive": written["drive"],
+        "rate": written["rate"],
+        "written_at": written["written_at"].isoformat() if written["written_at"] else None,
+        "verified_at": datetime.now(UTC).isoformat(),
+    }
+    session.set_attributes(row["name"], {EVIDENCE_ATTRIBUTE: json.dumps(proof)})
+    session.sync(f"holdfast verified {row['id']}")
 
 
 def suspect(archive: Archive, row: Row, copy: Row, error: Exception) -> None:

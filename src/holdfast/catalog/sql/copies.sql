@@ -2,9 +2,10 @@
 insert into copy (package, number, state) values (%(package)s, %(number)s, 'planned') returning id
 
 -- restore --
-insert into copy (package, number, state, tape, size, start_block, generation, drive, digest, written_at, verified_at)
-values (%(package)s, %(number)s, %(state)s, %(tape)s, %(size)s, %(start_block)s, %(generation)s, %(drive)s, %(digest)s,
-        %(written_at)s, %(verified_at)s)
+insert into copy (package, number, state, tape, size, start_block, generation, drive, rate, digest, written_at,
+                  verified_at)
+values (%(package)s, %(number)s, %(state)s, %(tape)s, %(size)s, %(start_block)s, %(generation)s, %(drive)s, %(rate)s,
+        %(digest)s, %(written_at)s, %(verified_at)s)
 on conflict do nothing returning id
 
 -- by_id --

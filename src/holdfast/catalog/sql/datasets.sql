@@ -16,15 +16,16 @@ join profile on profile.name = dataset.profile and profile.version = dataset.pro
 where id = %(id)s
 
 -- by_source --
-select id, title, state from dataset
+select id, title, state, source_released_at from dataset
 where site = %(site)s and server = %(server)s and source = %(source)s and state <> 'deleted'
+order by source_released_at desc nulls first limit 1
 
 -- page --
 select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where (%(deleted)s or state <> 'deleted')
-  and (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
-order by created_at desc, id desc limit %(limit)s
+  and (%(before)s::timestamptz is null or (dataset.created_at, dataset.id) < (%(before)s, %(before_id)s))
+order by dataset.created_at desc, dataset.id desc limit %(limit)s
 
 -- closing --
 update dataset set state = 'closing', segments = %(segments)s, files = %(files)s, bytes = %(bytes)s, problem = null

@@ -32,7 +32,8 @@ create table dataset (
     foreign key (profile, profile_version) references profile (name, version)
 );
 -- register: a source is archived once.
-create unique index dataset_source on dataset (site, server, source) where state <> 'deleted';
+create unique index dataset_source on dataset (site, server, source)
+    where state <> 'deleted' and source_released_at is null;
 -- ls: newest first.
 create index dataset_newest on dataset (created_at desc, id desc);
 -- planner: what is not finished.
