@@ -70,21 +70,23 @@ class TargetFolder:
         except FileNotFoundError:
             return False
         try:
-            if os.fstat(fd).st_size != whole or _digest(fd, offset, size) != digest:
-                raise self._in_the_way(path)
+            same = os.fstat(fd).st_size == whole and _digest(fd, offset, size) == digest
         finally:
             os.close(fd)
+        if not same:
+            raise self._in_the_way(path)
         return True
 
     def _open_existing(self, path: bytes) -> int:
         folder, _, name = path.rpartition(b"/")
         try:
             fd = self._folder(folder, create=False)
-            if stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
+            regular = stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+            if regular:
                 return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=fd)
+        except FileNotFoundError:
+            raise
         except OSError as error:
-            if error.errno == errno.ENOENT:
-                raise
             raise self._failure(error, path) from error
         raise self._in_the_way(path)
 

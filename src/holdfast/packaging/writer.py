@@ -135,6 +135,7 @@ class _Packing:
         stream = self._document_members(head)
         # A bag has a data folder even when it holds no file.
         stream += header(layout.DATA.encode(), 0, 0o755, 0, 0, self._mtime, DIRECTORY)
+        self._rows.append((layout.DATA.encode(), len(stream), 0))
         self._write_frame(self._maker.make(stream), len(stream))
 
     def _write_payload(self, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
