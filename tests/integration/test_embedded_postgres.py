@@ -225,6 +225,31 @@ server.stop()
     subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
 
 
+@pytest.mark.skipif(not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")), reason="no PostgreSQL of the system")
+def test_the_systems_programs_do_as_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = EmbeddedPostgres(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda _name: None)
+        try:
+            add_row(server.start())
+        finally:
+            server.stop()
+    try:
+        # The wheel's are found again, but a cluster stays with the version that made it.
+        assert rows(server.start()) == 1
+        assert value(server.dsn, "server_version").split(".")[0] == (folder / "data" / "PG_VERSION").read_text().strip()
+    finally:
+        server.stop()
+
+
+def test_programs_of_a_version_that_is_not_here(folder: Path, server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    (folder / "data" / "PG_VERSION").write_text("7\n")
+    with pytest.raises(OperatorNeeded, match="PostgreSQL 7"):
+        server.start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to give up its rights")
 class TestAsRoot:
     def test_below_a_folder_that_only_root_may_enter(self, tmp_path: Path) -> None:
