@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up data for the packing benches: three shapes of a dataset, three kinds of content, standard library only."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from holdfast.model.entry import Entry
+from holdfast.packaging.identity import Identity
+
+SHAPES = {"large": (40, 50_000_000), "medium": (2_000, 1_000_000), "tiny": (50_000, 4_000)}  # files, bytes of each
+CONTENTS = ("incompressible", "detector", "fits")
+DOCUMENTS = {name: b"{}\n" for name in ("metadata/dataset.json", "metadata/datacite.json", "metadata/events.jsonl")}
+_SKY, _SKY_NOISE, _COUNTS = 1000.0, 12.0, 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A folder to pack."""
+
+    name: str
+    files: int
+    size: int
+
+    def build(self, folder: Path, content: str) -> None:
+        """Write the files; each is different."""
+        shutil.rmtree(folder, ignore_errors=True)
+        for number in range(self.files):
+            path = folder / f"run-{number // 1000:04}" / f"image-{number:06}.raw"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(block(content, self.size))
+
+
+def shape(name: str, scale: float) -> Shape:
+    """Return a shape with `scale` times its number of files."""
+    files, size = SHAPES[name]
+    return Shape(name, max(round(files * scale), 2), size)
+
+
+def block(content: str, size: int) -> bytes:
+    """Return `size` bytes of fresh content."""
+    if content == "incompressible":
+        return os.urandom(size)
+    return _detector(size) if content == "detector" else _fits(size)
+
+
+def _detector(size: int) -> bytes:
+    """Return int32 little-endian counts with a Poisson distribution: each random byte picks a quantile."""
+    image = bytearray(size)
+    image[0::4] = os.urandom(len(image[0::4])).translate(_POISSON)
+    return bytes(image)
+
+
+def _fits(size: int) -> bytes:
+    """Return a FITS file: header block, int16 big-endian sky with Gaussian noise, some stars."""
+    cards = ("SIMPLE  =                    T", "BITPIX  =                   16", "NAXIS   =                    1", "END")
+    header = "".join(card.ljust(80) for card in cards).ljust(2880).encode("ascii")[:size]
+    noise = os.urandom((size - len(header)) // 2)
+    image = bytearray(2 * len(noise))
+    image[0::2], image[1::2] = noise.translate(_HIGH), noise.translate(_LOW)
+    for _ in range(len(image) // 20_000):
+        at = 2 * random.randrange(max(len(noise) - 16, 1))
+        star = bytearray(os.urandom(32))
+        star[0::2] = bytes(byte & 0x7F for byte in star[0::2])
+        image[at : at + 32] = star[: len(image) - at]
+    return (header + bytes(image)).ljust(size, b"\0")
+
+
+def _poisson_table(mean: float) -> bytes:
+    table = bytearray()
+    value, term = 0, math.exp(-mean)
+    total = term
+    for quantile in range(256):
+        while total < (quantile + 0.5) / 256:
+            value += 1
+            term *= mean / value
+            total += term
+        table.append(value)
+    return bytes(table)
+
+
+def _gauss_values() -> list[int]:
+    ordered = sorted(random.Random(1).gauss(_SKY, _SKY_NOISE) for _ in range(256 * 64))
+    return [round(ordered[64 * quantile + 32]) for quantile in range(256)]
+
+
+_POISSON = _poisson_table(_COUNTS)
+_HIGH = bytes(value >> 8 for value in _gauss_values())
+_LOW = bytes(value & 0xFF for value in _gauss_values())
+
+
+def scan(root: Path) -> list[Entry]:
+    """Return the files of a folder in path order."""
+    found: list[Entry] = []
+    base = os.fsencode(root)
+    waiting = [b""]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(os.path.join(base, folder)) as listing:
+            for item in listing:
+                path = folder + b"/" + item.name if folder else item.name
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                    continue
+                state = item.stat(follow_symlinks=False)
+                found.append(
+                    Entry(path, "file", state.st_size, state.st_mtime_ns, state.st_mode & 0o7777,
+                          state.st_uid, state.st_gid)
+                )  # fmt: skip
+    return sorted(found, key=lambda entry: entry.path)
+
+
+def identity(entries: list[Entry]) -> Identity:
+    """Return what the package says about itself."""
+    return Identity(
+        dataset="01arz3ndektsv4rrffq69g5fav",
+        segment=1,
+        segments=1,
+        site="bench",
+        server="localhost",
+        source_path=b"/bench",
+        title="Bench",
+        owner="bench",
+        profile="bench",
+        profile_version=1,
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+        members=len(entries),
+        payload_bytes=sum(entry.size for entry in entries),
+    )
