@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -47,15 +48,22 @@ def read_faults(root: Path) -> Sequence[Fault]:
     """Return the faults of the library at `root`. Raises LibraryUnavailable when the file makes no sense."""
     path = _path(root)
     try:
-        rows = json.loads(path.read_bytes())
-        faults = [Fault(**row) for row in rows]
+        state = os.stat(path)
+        return _parsed(str(path), state.st_mtime_ns, state.st_ino, state.st_size)
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:
         raise LibraryUnavailable(path=root, why=f"{path.name}: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _parsed(path: str, _changed: int, _inode: int, _size: int) -> Sequence[Fault]:
+    # Asked for with every block that is read or written, so the file is parsed only when it is another.
+    with open(path, "rb") as file:
+        faults = tuple(Fault(**row) for row in json.load(file))
     for fault in faults:
         if fault.fault not in KINDS:
-            raise LibraryUnavailable(path=root, why=f"{path.name}: there is no fault {fault.fault!r}")
+            raise ValueError(f"there is no fault {fault.fault!r}")
     return faults
 
 
