@@ -7,11 +7,12 @@
     │   │   NotAPackage, UnsafePackage
     ├── NotAllowed            the caller may not
     ├── TransientError        wait, it is tried again
-    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim
+    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
     ├── IntegrityError        bytes are not what they were
     │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
-    └── OperatorNeeded        a person must act
-        ├── MediumFailed, SchemaMismatch, LibraryUnavailable
+    ├── OperatorNeeded        a person must act
+    │   ├── MediumFailed, SchemaMismatch, LibraryUnavailable
+    └── Refused               a server's answer, with the code of one of the above
 
 Each class has a stable `code` (REST problem type, CLI JSON, catalogue rows) and a `template` for its
 sentence; the values named in the template are keyword arguments and stay readable as `details`.
@@ -187,6 +188,14 @@ class LostClaim(TransientError):
     template = "Another worker has taken over {what}."
 
 
+class Unreachable(TransientError):
+    """The archive's server does not answer."""
+
+    code = "unreachable"
+    template = "{url} does not answer: {why}."
+    advice = "Is the archive running (holdfast up), and is this its address (HOLDFAST_URL)?"
+
+
 # ---- bytes are not what they were ----
 
 
@@ -256,3 +265,18 @@ class LibraryUnavailable(OperatorNeeded):
 
     code = "library-unavailable"
     template = "The tape library at {path} cannot be used: {why}."
+
+
+# ---- what a server said ----
+
+
+class Refused(HoldfastError):
+    """A server answered with a problem document; `of` is the code of the error that it met."""
+
+    code = "refused"
+    template = "{detail}"
+
+    @property
+    def of(self) -> str:
+        """The code of the server's own error."""
+        return str(self.details["code"])

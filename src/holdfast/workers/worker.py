@@ -6,8 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Final
 
 import procrastinate
@@ -75,11 +77,22 @@ async def _run(archive: Archive, queues: Sequence[str], slots: int) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(slots + 2))
     app = application(archive)
     async with app.open_async():
-        await app.run_worker_async(
-            queues=list(queues),
-            concurrency=slots,
-            fetch_job_polling_interval=_POLL,
-            shutdown_graceful_timeout=_GRACE,
-            delete_jobs="always",
+        working = asyncio.ensure_future(
+            app.run_worker_async(
+                queues=list(queues),
+                concurrency=slots,
+                fetch_job_polling_interval=_POLL,
+                shutdown_graceful_timeout=_GRACE,
+                delete_jobs="always",
+                install_signal_handlers=False,
+            )
         )
-    archive.stopping.set()
+
+        def stop() -> None:
+            archive.stopping.set()  # first, so that running jobs end at their next look
+            working.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        with suppress(asyncio.CancelledError):
+            await working

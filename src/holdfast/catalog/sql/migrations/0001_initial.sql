@@ -217,7 +217,6 @@ create table idempotency (
     person     text        not null,
     key        text        not null,
     request    text        not null,                 -- digest of method, path and body
-    status     integer     not null,
     body       jsonb       not null,
     created_at timestamptz not null default now(),
     primary key (person, key)

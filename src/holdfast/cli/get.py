@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that bring files back: get, requests, cancel."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+import click
+
+from holdfast.cli.exits import PARTIAL, exit_of_code
+from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.output import give, moment, progress, say, size, table
+from holdfast.client import Client
+from holdfast.wire.requests import Request
+
+_POLL: Final = 0.2  # seconds between two looks
+_ENDED: Final = frozenset({"delivered", "failed", "cancelled", "expired"})
+_NAMED: Final = 20  # files that are named when they could not be delivered
+
+
+@click.command()
+@click.argument("dataset", metavar="ID")
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("--to", "destination", metavar="DIR", required=True, help="The folder of the server to deliver to.")
+@wait_option
+@json_option
+@data_option
+def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_json: bool, data: str) -> None:
+    """Bring files and folders of dataset ID back from tape: those named, or all.
+
+    Each file gets its name only after its checksum matched. A file that is there already and right is left alone, so
+    the same command goes on where an earlier one ended.
+    """
+    with connect(data) as client:
+        found = client.ask(dataset, destination=os.path.abspath(destination), paths=paths)
+        if wait:
+            found = _wait(client, found, shown=not as_json)
+    if as_json:
+        give(found)
+    elif not wait:
+        say(f"Request {found.id}: {found.files} files, {size(found.bytes)}. Follow it with: holdfast requests {found.id}")
+    else:
+        _tell(found)
+    if wait:
+        _end(found)
+
+
+def _wait(client: Client, found: Request, *, shown: bool) -> Request:
+    told = ""
+    with progress(shown=shown) as bar:
+        while True:
+            bar.at("get", done=found.done_bytes, total=found.bytes, note=f"{found.done_files} of {found.files} files")
+            if found.state in _ENDED:
+                return found
+            reason = next((part.problem.sentence for part in found.parts if part.problem), "")
+            if shown and reason and reason != told:
+                click.echo(f"waiting: {reason}", err=True)
+                told = reason
+            time.sleep(_POLL)
+            found = client.request(found.id)
+
+
+def _tell(found: Request) -> None:
+    for item in found.undelivered[:_NAMED]:
+        click.echo(f"not delivered: {item.path}: {item.sentence}", err=True)
+    if found.failed_files > _NAMED:
+        click.echo(f"... and {found.failed_files - _NAMED} more.", err=True)
+    say(
+        f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}, "
+        "each with the checksum it was archived with."
+    )
+
+
+def _end(found: Request) -> None:
+    if found.state == "delivered" and not found.failed_files:
+        return
+    if found.state == "failed" and found.problem:
+        raise click.exceptions.Exit(exit_of_code(found.problem.code))
+    raise click.exceptions.Exit(PARTIAL)
+
+
+@click.command()
+@click.argument("request", metavar="[ID]", required=False)
+@json_option
+@data_option
+def requests(request: str | None, as_json: bool, data: str) -> None:
+    """List requests, or show how far request ID is."""
+    with connect(data) as client:
+        if request:
+            found = client.request(request)
+            if as_json:
+                give(found)
+            else:
+                say(f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}.")
+                _tell(found)
+            return
+        page = client.requests()
+    if as_json:
+        give(page)
+        return
+    rows = [
+        (item.id, item.state, f"{item.done_files}/{item.files}", size(item.done_bytes), moment(item.created_at), item.destination)
+        for item in page.items
+    ]
+    table(("request", "state", "files", "delivered", "asked", "to"), rows, right=(2, 3))
+
+
+@click.command()
+@click.argument("request", metavar="ID")
+@json_option
+@data_option
+def cancel(request: str, as_json: bool, data: str) -> None:
+    """End request ID; what was delivered stays."""
+    with connect(data) as client:
+        found = client.cancel(request)
+    if as_json:
+        give(found)
+    else:
+        say(f"Request {found.id} is {found.state}.")
+
+
+COMMANDS = (get, requests, cancel)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that look: ls, show, find, events, status."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import click
+
+from holdfast.cli.options import connect, data_option, json_option
+from holdfast.cli.output import give, moment, say, size, table
+from holdfast.wire.datasets import DatasetDetail, File
+from holdfast.wire.status import Event, Status
+
+_POLL: Final = 0.5  # seconds between two looks at the feed
+
+
+@click.command()
+@click.argument("dataset", metavar="[ID]", required=False)
+@click.argument("path", metavar="[FOLDER]", required=False)
+@click.option("--all", "everything", is_flag=True, help="Also datasets that could not be archived.")
+@json_option
+@data_option
+def ls(dataset: str | None, path: str | None, everything: bool, as_json: bool, data: str) -> None:
+    """List datasets; with ID, what is in the dataset or in one of its folders."""
+    with connect(data) as client:
+        if dataset:
+            found = list(client.folder(dataset, (path or "").strip("/")))
+            if as_json:
+                give({"items": [item.model_dump(mode="json") for item in found]})
+            else:
+                _files(found)
+            return
+        items = list(client.datasets(deleted=everything))
+    if as_json:
+        give({"items": [item.model_dump(mode="json") for item in items]})
+        return
+    rows = [
+        (i.id, i.state, i.level, i.availability, f"{i.files}", size(i.bytes), moment(i.created_at), i.title) for i in items
+    ]
+    table(("dataset", "state", "level", "where", "files", "size", "registered", "title"), rows, right=(4, 5))
+
+
+def _files(found: list[File]) -> None:
+    mark = {"directory": "/", "link": " -> "}
+    rows = [
+        (
+            size(item.size) if item.kind == "file" else "-",
+            moment(item.mtime),
+            item.path + mark.get(item.kind, "") + (item.target or ""),
+        )
+        for item in found
+    ]
+    table(("size", "changed", "path"), rows, right=(0,))
+
+
+@click.command()
+@click.argument("dataset", metavar="ID")
+@click.option("--files", "with_files", is_flag=True, help="Also every file with its SHA-512.")
+@json_option
+@data_option
+def show(dataset: str, with_files: bool, as_json: bool, data: str) -> None:
+    """Show dataset ID: packages, copies with tape serials and digests, level, availability, what is pending and why."""
+    with connect(data) as client:
+        found = client.dataset(dataset)
+        files = list(client.files(dataset)) if with_files or as_json else []
+    if as_json:
+        give({**found.model_dump(mode="json"), "file_list": [item.model_dump(mode="json") for item in files]})
+        return
+    _dataset(found)
+    for item in files:
+        say(f"{item.sha512 or '-':128}  {item.path}")
+
+
+def _dataset(found: DatasetDetail) -> None:
+    say(f"{found.title}\n")
+    lines = {
+        "dataset": found.id,
+        "state": found.state,
+        "level": f"{found.level} (profile {found.profile}, version {found.profile_version})",
+        "availability": found.availability,
+        "source": f"{found.server}:{found.source}" + (" (removed)" if found.source_released_at else ""),
+        "content": f"{found.files} files, {size(found.bytes)}",
+        "registered": moment(found.created_at),
+        "closed": moment(found.closed_at),
+        "safe since": moment(found.safe_at),
+        **{f"meta {key}": str(value) for key, value in found.metadata.items()},
+    }
+    for key, value in lines.items():
+        say(f"{key + ':':<14}{value}")
+    if found.problem:
+        say(f"\n{found.problem.sentence}")
+    for package in found.packages:
+        say(f"\npackage {package.segment}: {package.name}")
+        say(f"  {package.state}, {package.files} files, {size(package.payload)} stored as {size(package.size)}")
+        say(f"  BLAKE3 {package.blake3 or '-'}")
+        for copy in package.copies:
+            proof = f"read back {moment(copy.verified_at)}" if copy.verified_at else "not read back yet"
+            rate = f", written at {size(copy.rate)}/s" if copy.rate else ""
+            say(f"  copy {copy.number} on tape {copy.tape or '-'}: {copy.state}, {proof}{rate}")
+    if found.pending:
+        say("\npending:")
+    for item in found.pending:
+        say(f"  {item.what}" + (f": {item.problem.sentence}" if item.problem else ""))
+
+
+@click.command()
+@click.argument("name")
+@json_option
+@data_option
+def find(name: str, as_json: bool, data: str) -> None:
+    """Find files called NAME in all datasets."""
+    with connect(data) as client:
+        found = client.find(name)
+    if as_json:
+        give({"items": [item.model_dump(mode="json") for item in found]})
+        return
+    table(("dataset", "size", "path"), [(item.dataset, size(item.file.size), item.file.path) for item in found], right=(1,))
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on until interrupted.")
+@click.option("--after", default="", metavar="CURSOR", help="Only what happened after this cursor.")
+@json_option
+@data_option
+def events(follow: bool, after: str, as_json: bool, data: str) -> None:
+    """Print what happened, in order, each line with its cursor; none is left out."""
+    with connect(data) as client:
+        while True:
+            page = client.events(after=after, limit=1000)
+            for event in page.items:
+                give(event) if as_json else _event(event)
+            after = page.next
+            if not page.items and not follow:
+                return
+            if not page.items:
+                time.sleep(_POLL)
+
+
+def _event(event: Event) -> None:
+    told = {key: value for key, value in event.body.items() if not isinstance(value, (list, dict))}
+    detail = " ".join(f"{key}={value}" for key, value in told.items())
+    say(f"{event.cursor:<14} {moment(event.at)}  {event.kind:<20} {event.dataset or '-'}  {detail}")
+
+
+@click.command()
+@json_option
+@data_option
+def status(as_json: bool, data: str) -> None:
+    """Show queues, drives, tapes, disk areas and the last errors."""
+    with connect(data) as client:
+        found = client.status()
+    if as_json:
+        give(found)
+    else:
+        _status(found)
+
+
+def _status(found: Status) -> None:
+    say(f"Site {found.site}, Holdfast {found.version}")
+    say(f"{found.datasets} datasets ({found.safe} safe), {found.files} files, {size(found.bytes)}\n")
+    if found.queues:
+        table(("queue", "waiting", "running"), [(q.queue, f"{q.waiting}", f"{q.running}") for q in found.queues], right=(1, 2))
+        say("")
+    table(("drive", "tape"), [(d.drive, d.tape or "empty") for d in found.drives])
+    say("")
+    rows = [
+        (t.serial, t.media_type, t.state, size(t.capacity), size(t.free), f"{t.copies}", t.problem.sentence if t.problem else "")
+        for t in found.tapes
+    ]
+    table(("tape", "type", "state", "capacity", "free", "copies", ""), rows, right=(3, 4, 5))
+    say("")
+    rows = [(a.name, a.path, size(a.total), size(a.free), size(a.reserved)) for a in found.areas]
+    table(("area", "path", "total", "free", "reserved"), rows, right=(2, 3, 4))
+    if found.errors:
+        say("\nlast errors:")
+    for error in found.errors:
+        say(f"  {moment(error.at)}  {error.kind}  {error.dataset or ''}  {error.sentence}")
+
+
+COMMANDS = (ls, show, find, events, status)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands that change something: archive, verify, release."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Final
+
+import click
+
+from holdfast.cli.exits import PARTIAL, exit_of_code
+from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.output import Bar, give, progress, say, size
+from holdfast.client import Client
+from holdfast.errors import Refused
+from holdfast.wire.datasets import DatasetDetail
+from holdfast.wire.requests import Release
+
+_POLL: Final = 0.3  # seconds between two looks at long work
+
+
+@click.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--title", required=True, help="What the dataset is called.")
+@click.option("--profile", default="twin-tape", show_default=True, help="The contract that it is kept under.")
+@click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Metadata; may be given several times.")
+@wait_option
+@json_option
+@data_option
+def archive(directory: str, title: str, profile: str, meta: tuple[str, ...], wait: bool, as_json: bool, data: str) -> None:
+    """Archive the folder DIR of the server in place.
+
+    Its file list is recorded, its files are packed, written to two tapes and read back. The folder itself stays as it
+    is; `holdfast release` removes it when the copies are proven.
+    """
+    metadata = dict(_pair(item) for item in meta)
+    with connect(data) as client:
+        try:
+            ident = client.archive(os.path.abspath(directory), title=title, profile=profile, metadata=metadata).id
+            if not as_json and not wait:
+                say(f"Registered as dataset {ident}. Follow it with: holdfast show {ident}")
+        except Refused as error:
+            if error.of != "already-archived":
+                raise
+            ident = str(error.details["dataset"])
+            if not as_json:
+                say(error.sentence)
+        found = _wait_safe(client, ident, shown=not as_json) if wait else client.dataset(ident)
+    if as_json:
+        give(found)
+    elif wait and found.safe_at:
+        stored = sum(package.size or 0 for package in found.packages)
+        tapes = sorted({copy.tape for package in found.packages for copy in package.copies if copy.tape})
+        say(
+            f"Dataset {ident} is safe: {found.files} files, {size(found.bytes)}, in {len(found.packages)} "
+            f"package{'s' if len(found.packages) != 1 else ''} of {size(stored)} on {', '.join(tapes)}."
+        )
+    _end(found)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--meta")
+    return key.strip(), _typed(value)
+
+
+def _typed(text: str) -> str | int | float:
+    """Return a number where the text is one as people write them."""
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if str(number) == text:
+            return number
+    return text
+
+
+def _end(found: DatasetDetail) -> None:
+    if found.state == "deleted" and found.problem:
+        click.echo(f"holdfast: {found.problem.sentence}", err=True)
+        raise click.exceptions.Exit(exit_of_code(found.problem.code))
+
+
+def _wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
+    """Wait until a dataset is safe or has ended, with progress and the reason of whatever waits (P9)."""
+    told = ""
+    with progress(shown=shown) as bar:
+        while True:
+            found = client.dataset(ident)
+            _show_progress(bar, found)
+            if found.safe_at or found.state == "deleted":
+                return found
+            reason = next((item.problem.sentence for item in found.pending if item.problem), "")
+            if shown and reason and reason != told:
+                click.echo(f"waiting: {reason}", err=True)
+                told = reason
+            time.sleep(_POLL)
+
+
+def _show_progress(bar: Bar, found: DatasetDetail) -> None:
+    packed = sum(package.packed_bytes for package in found.packages)
+    files = sum(package.packed_files for package in found.packages)
+    stored = sum(package.size or 0 for package in found.packages)
+    wanted = {package.id: max(len(package.copies), 1) for package in found.packages}
+    total = sum((package.size or 0) * wanted[package.id] for package in found.packages)
+    states = [(package.size or 0, copy.state) for package in found.packages for copy in package.copies]
+    bar.at("pack", done=packed, total=found.bytes, note=f"{files} of {found.files} files")
+    if stored:
+        bar.at("write", done=sum(n for n, state in states if state in {"written", "verified"}), total=total)
+        bar.at("verify", done=sum(n for n, state in states if state == "verified"), total=total)
+
+
+@click.command()
+@click.argument("dataset", metavar="ID")
+@json_option
+@data_option
+def verify(dataset: str, as_json: bool, data: str) -> None:
+    """Read all copies of dataset ID again from their tapes and compare them with their checksums."""
+    with connect(data) as client:
+        asked = client.check(dataset)
+        wanted = set(asked.copies)
+        with progress(shown=not as_json) as bar:
+            while True:
+                found = client.dataset(dataset)
+                copies = {copy.id: copy for package in found.packages for copy in package.copies if copy.id in wanted}
+                done = [c for c in copies.values() if c.state in {"lost", "retired"} or _fresh(c, asked.asked_at)]
+                bar.at("verify", done=sum(c.size or 0 for c in done), total=sum(c.size or 0 for c in copies.values()))
+                if len(done) == len(copies):
+                    break
+                time.sleep(_POLL)
+    bad = [copy for copy in copies.values() if copy.state != "verified"]
+    if as_json:
+        give({"id": dataset, "verified": len(copies) - len(bad), "bad": [c.model_dump(mode="json") for c in bad]})
+    else:
+        for copy in copies.values():
+            verdict = "read back and right" if copy.state == "verified" else "LOST: it is being replaced from its twin"
+            say(f"{copy.tape}  {size(copy.size)}  {verdict}")
+        say(f"{len(copies) - len(bad)} of {len(copies)} copies of dataset {dataset} are right.")
+    if bad:
+        raise click.exceptions.Exit(exit_of_code("integrity"))
+
+
+def _fresh(copy: Any, asked_at: Any) -> bool:
+    return copy.state == "verified" and copy.verified_at is not None and copy.verified_at >= asked_at
+
+
+@click.command()
+@click.argument("dataset", metavar="ID")
+@click.option("--apply", is_flag=True, help="Remove the files; without it the plan is printed.")
+@json_option
+@data_option
+def release(dataset: str, apply: bool, as_json: bool, data: str) -> None:
+    """Plan the removal of the source of dataset ID; with --apply, do it.
+
+    Every file is read again and only those go that are byte-identical to what is archived and proven on its tapes.
+    """
+    with connect(data) as client:
+        plan = client.release(dataset, apply=apply)
+        with progress(shown=not as_json) as bar:
+            while plan.state not in {"done", "failed"} and not (plan.state == "planned" and not apply):
+                time.sleep(_POLL)
+                plan = client.released(plan.id)
+                bar.at("release", done=plan.removed, total=plan.files)
+    if as_json:
+        give(plan)
+    else:
+        _print_plan(plan)
+    if plan.state == "failed" and plan.problem:
+        raise click.exceptions.Exit(exit_of_code(plan.problem.code))
+    if plan.kept:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _print_plan(plan: Release) -> None:
+    if plan.problem:
+        click.echo(f"holdfast: {plan.problem.sentence}", err=True)
+    tapes = sorted({item["tape"] for item in plan.evidence})
+    say(f"Evidence: {len(plan.evidence)} verified copies on {', '.join(tapes)}.")
+    for item in plan.differing:
+        say(f"stays    {item.path}: it {item.why}")
+    say(f"{plan.files} files ({size(plan.bytes)}) are identical to what is archived; {plan.kept} stay.")
+    if plan.state == "done":
+        say(f"{plan.removed} files were removed.")
+    elif plan.state == "planned":
+        say(f"Nothing was removed. To remove them: holdfast release {plan.dataset} --apply")
+
+
+COMMANDS = (archive, verify, release)

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`Client`: each call of the REST API as a method that takes and gives the models of `holdfast.wire`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from holdfast.errors import Refused, Unreachable
+from holdfast.wire.datasets import (
+    CheckAsked,
+    Dataset,
+    DatasetDetail,
+    DatasetPage,
+    DatasetWish,
+    File,
+    FilePage,
+    FoundFile,
+    FoundFiles,
+)
+from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
+from holdfast.wire.status import Event, EventPage, Status
+
+_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
+_TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
+M = TypeVar("M", bound=BaseModel)
+
+
+class Client:
+    """A connection to an archive."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """`url` is the server's address without a path, `token` a token of it."""
+        self._url = url
+        headers = {"Authorization": f"Bearer {token}"}
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/v1", headers=headers, timeout=_TIMEOUT, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    # ---- datasets ----
+
+    def archive(
+        self, path: str, *, title: str, profile: str = "twin-tape", metadata: Mapping[str, Any] | None = None, key: str = ""
+    ) -> DatasetDetail:
+        """Have a folder of the server archived in place. Raises Refused, Unreachable, as all methods do."""
+        wish = DatasetWish(path=path, title=title, profile=profile, metadata=dict(metadata or {}))
+        return self._post("/datasets", wish, DatasetDetail, key)
+
+    def datasets(self, *, deleted: bool = False) -> Iterator[Dataset]:
+        """Yield all datasets, the newest first."""
+        cursor: str | None = None
+        while True:
+            page = self._get("/datasets", DatasetPage, cursor=cursor, deleted=deleted)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+    def dataset(self, dataset: str) -> DatasetDetail:
+        """Return all that is known of a dataset."""
+        return self._get(f"/datasets/{_segment(dataset)}", DatasetDetail)
+
+    def files(self, dataset: str, *, prefix: str = "") -> Iterator[File]:
+        """Yield the files of a dataset in path order, or those at and below `prefix`."""
+        return self._pages(f"/datasets/{_segment(dataset)}/files", prefix=prefix)
+
+    def folder(self, dataset: str, path: str = "") -> Iterator[File]:
+        """Yield what is directly in a folder of a dataset."""
+        return self._pages(f"/datasets/{_segment(dataset)}/folder", path=path)
+
+    def find(self, name: str, *, limit: int = 100) -> list[FoundFile]:
+        """Return files with this name in any dataset."""
+        return self._get("/files", FoundFiles, name=name, limit=limit).items
+
+    def check(self, dataset: str) -> CheckAsked:
+        """Have all copies of a dataset read again."""
+        return self._post(f"/datasets/{_segment(dataset)}/check", None, CheckAsked)
+
+    def release(self, dataset: str, *, apply: bool, key: str = "") -> Release:
+        """Plan, and with `apply` do, the removal of a dataset's source."""
+        return self._post(f"/datasets/{_segment(dataset)}/release", ReleaseWish(apply=apply), Release, key)
+
+    def released(self, release: str) -> Release:
+        """Return how far a release is."""
+        return self._get(f"/releases/{_segment(release)}", Release)
+
+    # ---- requests ----
+
+    def ask(self, dataset: str, *, destination: str, paths: Sequence[str] = (), key: str = "") -> Request:
+        """Ask for files back, to a folder of the server; no path means the whole dataset."""
+        wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination)
+        return self._post("/requests", wish, Request, key)
+
+    def request(self, request: str) -> Request:
+        """Return how far a request is."""
+        return self._get(f"/requests/{_segment(request)}", Request)
+
+    def requests(self) -> RequestPage:
+        """Return the newest requests."""
+        return self._get("/requests", RequestPage)
+
+    def cancel(self, request: str) -> Request:
+        """End a request; what was delivered stays."""
+        return self._post(f"/requests/{_segment(request)}/cancel", None, Request)
+
+    # ---- the archive ----
+
+    def status(self) -> Status:
+        """Return the state of the whole archive."""
+        return self._get("/status", Status)
+
+    def events(self, *, after: str = "", limit: int = 100, dataset: str | None = None) -> EventPage:
+        """Return events after a cursor."""
+        return self._get("/events", EventPage, after=after, limit=limit, dataset=dataset)
+
+    def events_all(self, *, after: str = "") -> Iterator[Event]:
+        """Yield all events after a cursor up to now."""
+        while (page := self.events(after=after, limit=1000)).items:
+            yield from page.items
+            after = page.next
+
+    # ---- how ----
+
+    def _pages(self, route: str, /, **query: Any) -> Iterator[File]:
+        cursor: str | None = None
+        while True:
+            page = self._get(route, FilePage, cursor=cursor, **query)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+    def _get(self, route: str, kind: type[M], /, **query: Any) -> M:
+        params = {key: value for key, value in query.items() if value is not None}
+        return kind.model_validate_json(self._call("GET", route, params=params).content)
+
+    def _post(self, path: str, wish: BaseModel | None, kind: type[M], key: str = "") -> M:
+        headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
+        content = wish.model_dump_json() if wish else None
+        return kind.model_validate_json(self._call("POST", path, content=content, headers=headers).content)
+
+    def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                response = self._http.request(method, path, **how)
+            except httpx.TransportError as error:
+                if left and not isinstance(error, httpx.ConnectError):
+                    continue
+                raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+            break
+        if response.is_success:
+            return response
+        try:
+            found = response.json()
+            details = dict(found.get("details", {}))
+            raise Refused(**{**details, "detail": found["detail"], "code": found["code"]})
+        except (ValueError, KeyError, AttributeError):
+            raise Unreachable(url=self._url, why=f"it answered {response.status_code}") from None
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/datasets: archive, look, check."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from holdfast.errors import InvalidInput
+from holdfast.identity.person import may
+from holdfast.services import check, free, register, show
+from holdfast.web import paging
+from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
+from holdfast.web.problems import responses
+from holdfast.wire.datasets import CheckAsked, DatasetDetail, DatasetPage, DatasetWish, FilePage, FoundFiles
+from holdfast.wire.requests import Release, ReleaseWish
+
+router = APIRouter(tags=["datasets"])
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(max_length=8192)]
+PathText = Annotated[str, Query(max_length=4096)]
+
+
+@router.post("/datasets", status_code=201, responses=responses(404, 409))
+def archive_folder(wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None) -> DatasetDetail:
+    """Archive a folder of the server in place."""
+    may(person, "archive")
+
+    def work() -> DatasetDetail:
+        ident = register.register(
+            archive, person=person.name, path=wish.path, title=wish.title, profile=wish.profile, metadata=wish.metadata
+        )
+        return show.dataset(archive, ident)
+
+    return once(archive, person, idempotency_key, wish, work, DatasetDetail)
+
+
+@router.get("/datasets", responses=responses())
+def datasets(archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False) -> DatasetPage:
+    """List datasets, the newest first."""
+    may(person, "read")
+    items = show.dataset_list(archive, before=paging.take_time(cursor), limit=limit, deleted=deleted)
+    return DatasetPage(items=items, next=paging.newest_first([(item.created_at, item.id) for item in items], limit))
+
+
+@router.get("/datasets/{dataset}", responses=responses(404))
+def one_dataset(dataset: str, archive: TheArchive, person: Caller) -> DatasetDetail:
+    """Tell all that is known of a dataset: packages, copies, tapes, digests, and what is pending and why."""
+    may(person, "read")
+    return show.dataset(archive, dataset)
+
+
+@router.get("/datasets/{dataset}/files", responses=responses(404))
+def files(
+    dataset: str, archive: TheArchive, person: Caller, prefix: PathText = "", cursor: Cursor = None, limit: Limit = 1000
+) -> FilePage:
+    """List the files of a dataset, or those at and below `prefix`, in path order."""
+    may(person, "read")
+    after = paging.take(cursor, 1) or [""]
+    found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after[0]), limit=limit)
+    return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
+
+
+@router.get("/datasets/{dataset}/folder", responses=responses(404))
+def folder(
+    dataset: str, archive: TheArchive, person: Caller, path: PathText = "", cursor: Cursor = None, limit: Limit = 1000
+) -> FilePage:
+    """List what is directly in a folder of a dataset."""
+    may(person, "read")
+    after = paging.take(cursor, 1) or [""]
+    found = show.folder(archive, dataset, path=raw(path), after=raw(after[0]), limit=limit)
+    return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
+
+
+@router.get("/files", responses=responses())
+def find(archive: TheArchive, person: Caller, name: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 100) -> FoundFiles:
+    """Find files by their name in all datasets."""
+    may(person, "read")
+    return FoundFiles(items=show.find(archive, raw(name), limit=limit))
+
+
+@router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404))
+def check_copies(dataset: str, archive: TheArchive, person: Caller) -> CheckAsked:
+    """Have all copies of a dataset read again from their media."""
+    may(person, "check")
+    asked_at = datetime.now(UTC)
+    return CheckAsked(dataset=dataset, copies=check.want_check(archive, dataset, person=person.name), asked_at=asked_at)
+
+
+@router.post("/datasets/{dataset}/release", status_code=202, responses=responses(404, 409))
+def release(
+    dataset: str, wish: ReleaseWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
+) -> Release:
+    """Plan, and with `apply` do, the removal of source files that are byte-identical to what is archived."""
+    may(person, "release")
+
+    def work() -> Release:
+        return show.release(archive, free.want_release(archive, dataset, person=person.name, apply=wish.apply))
+
+    return once(archive, person, idempotency_key, wish, work, Release)
+
+
+@router.get("/releases/{release}", responses=responses(404))
+def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
+    """Tell how far a release is."""
+    may(person, "read")
+    return show.release(archive, release)
+
+
+def raw(text: str) -> bytes:
+    """Return a path as bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def unbase64(text: str) -> bytes:
+    """Return the bytes of a base-64 path. Raises InvalidInput."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput(what="A path in base 64 cannot be read.") from error

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/requests: files that somebody wants back."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from holdfast.identity.person import may
+from holdfast.services import deliver, show
+from holdfast.web import paging
+from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
+from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
+from holdfast.web.problems import responses
+from holdfast.wire.requests import Request, RequestPage, RequestWish
+
+router = APIRouter(tags=["requests"])
+
+
+@router.post("/requests", status_code=201, responses=responses(404, 409, 507))
+def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None) -> Request:
+    """Ask for files back, to a folder of the server; the room is reserved at once."""
+    may(person, "request")
+
+    def work() -> Request:
+        paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
+        ident = deliver.ask(
+            archive, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination
+        )
+        return show.request(archive, ident)
+
+    return once(archive, person, idempotency_key, wish, work, Request)
+
+
+@router.get("/requests", responses=responses())
+def requests(archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50) -> RequestPage:
+    """List requests, the newest first."""
+    may(person, "read")
+    items = show.request_list(archive, before=paging.take_time(cursor), limit=limit)
+    return RequestPage(items=items, next=paging.newest_first([(item.created_at, item.id) for item in items], limit))
+
+
+@router.get("/requests/{request}", responses=responses(404))
+def one_request(request: str, archive: TheArchive, person: Caller) -> Request:
+    """Tell how far a request is, with what could not be delivered and why."""
+    may(person, "read")
+    return show.request(archive, request)
+
+
+@router.post("/requests/{request}/cancel", responses=responses(404))
+def cancel(request: str, archive: TheArchive, person: Caller) -> Request:
+    """End a request; what was delivered stays."""
+    may(person, "request")
+    deliver.cancel(archive, request, person=person.name)
+    return show.request(archive, request)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each route depends on: the archive, the person who calls, and answers that are given once (P11)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import Depends, Header, HTTPException, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+
+from holdfast.catalog.queries import idempotency
+from holdfast.errors import Conflict
+from holdfast.identity.person import Person, TokenFile
+from holdfast.services.archive import Archive
+
+_BEARER = HTTPBearer(auto_error=False, description="the token of `holdfast`, see DATA/token")
+
+
+def archive_of(request: Request) -> Archive:
+    """Return the archive that this server serves."""
+    found: Archive = request.app.state.archive
+    return found
+
+
+def caller(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+) -> Person:
+    """Return who calls. Answers 401 without a token, 403 with a wrong one."""
+    if credentials is None:
+        raise HTTPException(401, "A token is needed.", headers={"WWW-Authenticate": "Bearer"})
+    tokens: TokenFile = request.app.state.tokens
+    return tokens.person(credentials.credentials)
+
+
+TheArchive = Annotated[Archive, Depends(archive_of)]
+Caller = Annotated[Person, Depends(caller)]
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, description="repeats with it change nothing")]
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def once(archive: Archive, person: Person, key: str | None, wish: BaseModel, work: Callable[[], M], kind: type[M]) -> M:
+    """Do `work`, or give the answer that the same call with the same key was given before.
+
+    Raises Conflict when the key was used for another call.
+    """
+    if key is None:
+        return work()
+    asked = hashlib.sha256(f"{kind.__name__} {wish.model_dump_json()}".encode()).hexdigest()
+    with archive.database.claim(f"idempotency:{person.name}:{key}") as held:
+        if not held:
+            raise Conflict(what="A call with the same idempotency key is being answered now. Repeat it in a moment.")
+        with archive.database.transaction() as conn:
+            known = idempotency.first(conn, "by_key", person=person.name, key=key)
+        if known and known["request"] != asked:
+            raise Conflict(what="This idempotency key was used for another call.")
+        if known:
+            return kind.model_validate_json(json.dumps(known["body"]))
+        answer = work()
+        with archive.database.transaction() as conn:
+            body = Jsonb(answer.model_dump(mode="json"))
+            idempotency.run(conn, "insert", person=person.name, key=key, request=asked, body=body)
+        return answer

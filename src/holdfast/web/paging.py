@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one opaque cursor of all lists."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from datetime import datetime
+
+from holdfast.errors import InvalidInput
+
+_MOST = 8192  # characters of a cursor: a path of 4 KiB in base 64, twice
+
+
+def give(*values: str | bytes) -> str:
+    """Return the cursor that carries `values`."""
+    texts = [value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value for value in values]
+    return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode().rstrip("=")
+
+
+def take(cursor: str | None, count: int) -> list[str] | None:
+    """Return the values of a cursor, None without one. Raises InvalidInput for one that we did not give."""
+    if not cursor:
+        return None
+    try:
+        if len(cursor) > _MOST:
+            raise ValueError
+        values = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        if not isinstance(values, list) or len(values) != count or not all(isinstance(v, str) for v in values):
+            raise ValueError
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput(what="This cursor is not one that this list gave.") from error
+    return values
+
+
+def take_time(cursor: str | None) -> tuple[datetime, str] | None:
+    """Return (time, id) of a list that is newest first."""
+    values = take(cursor, 2)
+    if values is None:
+        return None
+    try:
+        return datetime.fromisoformat(values[0]), values[1]
+    except ValueError as error:
+        raise InvalidInput(what="This cursor is not one that this list gave.") from error
+
+
+def newest_first(items: Sequence[tuple[datetime, str]], limit: int) -> str | None:
+    """Return the cursor behind a full page of a list that is newest first, None behind the last page."""
+    return give(items[-1][0].isoformat(), items[-1][1]) if len(items) == limit else None

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors as problem documents (RFC 9457): one small table from families to HTTP status."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from holdfast.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    HoldfastError,
+    IntegrityError,
+    NoSpace,
+    NotAllowed,
+    NotFound,
+    OperatorNeeded,
+    TransientError,
+    UsageError,
+)
+from holdfast.wire.status import ProblemDocument
+
+_LOG = logging.getLogger(__name__)
+_MEDIA_TYPE: Final = "application/problem+json"
+
+# The first that fits; tests walk the whole tree.
+STATUS: Final[tuple[tuple[type[HoldfastError], int], ...]] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (UsageError, 422),
+    (NotAllowed, 403),
+    (NoSpace, 507),
+    (DatabaseUnavailable, 503),
+    (TransientError, 503),
+    (IntegrityError, 500),
+    (OperatorNeeded, 503),
+)
+
+
+def status_of(error: type[HoldfastError]) -> int:
+    """Return the HTTP status of a class of errors."""
+    return next((status for family, status in STATUS if issubclass(error, family)), 500)
+
+
+def document(status: int, code: str, title: str, detail: str, **details: object) -> JSONResponse:
+    """Return a problem document as a response."""
+    body = ProblemDocument(
+        type=f"https://holdfast.example/problems/{code}", title=title, status=status, detail=detail, code=code,
+        details={key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in details.items()},
+    )  # fmt: skip
+    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, media_type=_MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of the application answered with a problem document."""
+
+    @app.exception_handler(HoldfastError)
+    def ours(_: Request, error: HoldfastError) -> JSONResponse:
+        title = (type(error).__doc__ or error.code).splitlines()[0]
+        response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
+        if isinstance(error, DatabaseUnavailable):
+            response.headers["Retry-After"] = "5"
+        return response
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10])
+        return document(422, "invalid-input", "A value is not acceptable.", found)
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> JSONResponse:
+        response = document(error.status_code, f"http-{error.status_code}", str(error.detail), str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        detail = "The server could not do this. The reason is in its log."
+        return document(500, "unexpected", "An unexpected error.", detail)
+
+
+def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of the errors that a route may answer."""
+    always = {401, 403, 422, 500, 503}
+    return {code: {"model": ProblemDocument, "content": {_MEDIA_TYPE: {}}} for code in sorted(always | set(codes))}
