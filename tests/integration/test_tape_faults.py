@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from holdfast.errors import LibraryUnavailable, MediumFailed, TapeFull
+from holdfast.errors import LibraryUnavailable, MediumFailed, TapeFull, TransientError
 from holdfast.tape.faults import Fault, read_faults, write_faults
 from holdfast.tape.simulator import SimulatedLibrary
 from holdfast.testing.faults import sample
@@ -128,3 +130,19 @@ def test_what_is_no_library_is_unavailable(tmp_path: Path, library: SimulatedLib
     (library.root / ".library" / "tapes" / f"{SERIAL}.json").write_text("{")
     with pytest.raises(LibraryUnavailable):
         library.stat(SERIAL)
+
+
+def test_a_process_at_its_limits_is_no_failed_tape(library: SimulatedLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with library.sessions([SERIAL], "write", timeout=0) as (session,):
+        session.write("a", [b"x"], {})
+        monkeypatch.setattr("holdfast.tape.blocks.os.open", none_left)
+        with pytest.raises(TransientError):
+            session.write("b", [b"x"], {})
+        with pytest.raises(TransientError):
+            list(session.read("a"))
+        monkeypatch.undo()
+        session.write("b", [b"x"], {})
+        assert list(session.read("b")) == [b"x"]

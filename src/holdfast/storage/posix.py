@@ -26,6 +26,7 @@ from holdfast.errors import (
     NoSpace,
     NotFound,
     OperatorNeeded,
+    TransientError,
 )
 from holdfast.storage.store import Recall, RecallStatus, Stored, StoreInfo, check_digest, check_key
 
@@ -35,6 +36,7 @@ _INCOMING: Final = ".incoming"  # temporaries; no key begins with a dot
 _STALE: Final = 3600  # seconds after which a temporary that nobody holds is removed
 _DIGEST: Final = "user.holdfast.blake3"  # extended attribute
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # this process or host is at its limit
 _STREAMS: Final = 4
 
 
@@ -218,7 +220,10 @@ class PosixStore:
             with contextlib.suppress(OSError):
                 room = os.statvfs(self.root)
                 return NoSpace(area=f"Store {self._name}", needed=needed, free=room.f_bavail * room.f_frsize)
-        return MediumFailed(medium=f"Store {self._name}", why=error.strerror or str(error))
+        why = error.strerror or str(error)
+        if error.errno in _NOT_THE_MEDIUM:
+            return TransientError(what=f"Store {self._name} could not be used: {why}.")
+        return MediumFailed(medium=f"Store {self._name}", why=why)
 
 
 class _Range(io.RawIOBase):

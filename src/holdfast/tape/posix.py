@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull
+from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull, TransientError
 from holdfast.tape.blocks import BlockWriter, read_blocks
 from holdfast.tape.library import Extent, FileOnTape, Mode
 
@@ -31,6 +31,7 @@ _OWN: Final = "holdfast."  # before our attributes; those of LTFS (ltfs.hash.*) 
 _HASH: Final = "ltfs.hash."
 _READ_TRIES: Final = 3  # a drive often reads at the second try what it could not at the first
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # this process or host is at its limit
 
 
 class Volume(Protocol):
@@ -99,7 +100,7 @@ class PosixSession:
         self._may_write()
         _check_attributes(attributes)
         path = self._path(name)
-        with self._translated():
+        with self._translated(may_be_full=True):
             self._volume.creating(path)
         written = self._append(path, chunks, None if size is None else size // 2)
         with self._translated():
@@ -198,16 +199,16 @@ class PosixSession:
     def _append(self, path: Path, chunks: Iterable[memoryview | bytes], half: int | None) -> int:
         writer: BlockWriter | None = None
         try:
-            with self._translated():
+            with self._translated(may_be_full=True):
                 writer = BlockWriter(path, lambda done, wanted: self._volume.admit(path, done, wanted))
                 self._changed = True
             for chunk in chunks:
-                with self._translated():
+                with self._translated(may_be_full=True):
                     writer.write(chunk)
                 if half is not None and writer.accepted >= half:
                     crash_point("write.half")
                     half = None
-            with self._translated():
+            with self._translated(may_be_full=True):
                 writer.finish()
         except BaseException as error:
             if writer is not None:
@@ -281,21 +282,28 @@ class PosixSession:
         if self._fence:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence)
 
-    def _failed(self, error: OSError) -> MediumFailed:
-        return MediumFailed(medium=f"Tape {self.serial}", why=error.strerror or str(error))
+    def _failed(self, error: OSError) -> HoldfastError:
+        why = error.strerror or str(error)
+        if error.errno in _NOT_THE_MEDIUM:
+            return TransientError(what=f"Tape {self.serial} could not be used: {why}.")
+        return MediumFailed(medium=f"Tape {self.serial}", why=why)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn errors of the tape into ours; all but a full tape and a taken name end writing in this session."""
+    def _translated(self, *, may_be_full: bool = False) -> Iterator[None]:
+        """Turn errors of the tape into ours; all but a full tape and a taken name end writing in this session.
+
+        Only writing a file may find the tape full: an index that has no room is a failure like any other.
+        """
         try:
             yield
         except FileExistsError as error:
             raise Conflict(what=f"{error.filename} exists already.") from error
         except OSError as error:
-            if error.errno in _NO_ROOM:
+            if may_be_full and error.errno in _NO_ROOM:
                 raise TapeFull(serial=self.serial) from error
             failure = self._failed(error)
-            self._fence = str(failure.details["why"])
+            if isinstance(failure, MediumFailed):
+                self._fence = error.strerror or str(error)
             raise failure from error
         except ValueError as error:
             self._fence = f"its attributes make no sense ({error})"
