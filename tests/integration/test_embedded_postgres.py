@@ -176,6 +176,19 @@ def test_a_half_made_cluster_is_made_anew(folder: Path, server: EmbeddedPostgres
     assert not list(folder.glob("data.new-*"))
 
 
+def test_an_owner_that_is_killed_while_the_cluster_is_made(folder: Path, server: EmbeddedPostgres) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    until(lambda: bool(list(folder.glob("data.new-*/postgresql.conf"))), what="initdb is at work")
+    process.kill()
+    end(process)
+    add_row(server.start())
+    server.stop()
+    server.start()
+    assert not list(folder.glob("data.new-*"))
+
+
 def test_a_long_or_odd_path_gets_its_socket_elsewhere(tmp_path: Path) -> None:
     for name in ("d" * 120, "a, b 'c' \"ä\""):
         server = EmbeddedPostgres(tmp_path / name)

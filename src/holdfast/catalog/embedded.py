@@ -177,26 +177,22 @@ class EmbeddedPostgres:
         command += ["-c", f"unix_socket_directories={sockets}", "-c", f"cluster_name={self._name}"]
         command += () if self._durable else _UNSAFE
         self._bound_log()
-        self._ended.clear()
-        launched: list[subprocess.Popen[bytes] | OSError] = []
+        self._ended = threading.Event()
+        failed: list[OSError] = []
         ready = threading.Event()
         # The death signal follows the starting thread, so that thread stays: it waits for the server's end.
-        arguments = (command, launched, ready)
-        threading.Thread(target=self._watch, args=arguments, name="postgres", daemon=True).start()
+        threading.Thread(target=self._watch, args=(command, failed, ready), name="postgres", daemon=True).start()
         ready.wait()
-        if isinstance(launched[0], OSError):
-            raise OperatorNeeded(what=f"PostgreSQL cannot be started: {launched[0]}.")
-        self._process = launched[0]
+        if failed:
+            raise OperatorNeeded(what=f"PostgreSQL cannot be started: {failed[0]}.")
         threading.Thread(target=self._keep_log_small, args=(self._ended,), name="postgres-log", daemon=True).start()
 
-    def _watch(
-        self, command: list[str], launched: list[subprocess.Popen[bytes] | OSError], ready: threading.Event
-    ) -> None:
+    def _watch(self, command: list[str], failed: list[OSError], ready: threading.Event) -> None:
         ended = self._ended
         try:
             with os.fdopen(os.open(self._log_file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "ab") as log:
                 # In its own session, or Ctrl-C at the terminal would take the database away from under us.
-                process = subprocess.Popen(
+                self._process = process = subprocess.Popen(
                     command,
                     env=clean_environment(),
                     cwd="/",
@@ -206,11 +202,11 @@ class EmbeddedPostgres:
                     start_new_session=True,
                 )
         except OSError as error:
-            launched.append(error)
-            ready.set()
+            failed.append(error)
+            ended.set()
             return
-        launched.append(process)
-        ready.set()
+        finally:
+            ready.set()
         process.wait()
         ended.set()
 
