@@ -30,7 +30,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable(why=str(error).strip().splitlines()[0] if str(error) else type(error).__name__) from error
+        raise DatabaseUnavailable(
+            why=str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        ) from error
 
 
 class Database:

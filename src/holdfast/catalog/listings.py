@@ -51,7 +51,8 @@ def _raw(text: str) -> bytes:
 
 def _rare(packed: Packed) -> dict[str, Any]:
     """Return what few entries have."""
-    entry, rare = packed.entry, {}
+    entry = packed.entry
+    rare: dict[str, Any] = {}
     if entry.target:
         rare["target"] = _text(entry.target)
     if entry.sparse:

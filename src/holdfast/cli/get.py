@@ -40,7 +40,9 @@ def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_j
     if as_json:
         give(found)
     elif not wait:
-        say(f"Request {found.id}: {found.files} files, {size(found.bytes)}. Follow it with: holdfast requests {found.id}")
+        say(
+            f"Request {found.id}: {found.files} files, {size(found.bytes)}. Follow it with: holdfast requests {found.id}"
+        )
     else:
         _tell(found)
     if wait:
@@ -93,7 +95,9 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
             if as_json:
                 give(found)
             else:
-                say(f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}.")
+                say(
+                    f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}."
+                )
                 _tell(found)
             return
         page = client.requests()
@@ -101,7 +105,14 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
         give(page)
         return
     rows = [
-        (item.id, item.state, f"{item.done_files}/{item.files}", size(item.done_bytes), moment(item.created_at), item.destination)
+        (
+            item.id,
+            item.state,
+            f"{item.done_files}/{item.files}",
+            size(item.done_bytes),
+            moment(item.created_at),
+            item.destination,
+        )
         for item in page.items
     ]
     table(("request", "state", "files", "delivered", "asked", "to"), rows, right=(2, 3))

@@ -37,7 +37,8 @@ def ls(dataset: str | None, path: str | None, everything: bool, as_json: bool, d
         give({"items": [item.model_dump(mode="json") for item in items]})
         return
     rows = [
-        (i.id, i.state, i.level, i.availability, f"{i.files}", size(i.bytes), moment(i.created_at), i.title) for i in items
+        (i.id, i.state, i.level, i.availability, f"{i.files}", size(i.bytes), moment(i.created_at), i.title)
+        for i in items
     ]
     table(("dataset", "state", "level", "where", "files", "size", "registered", "title"), rows, right=(4, 5))
 
@@ -116,7 +117,11 @@ def find(name: str, as_json: bool, data: str) -> None:
     if as_json:
         give({"items": [item.model_dump(mode="json") for item in found]})
         return
-    table(("dataset", "size", "path"), [(item.dataset, size(item.file.size), item.file.path) for item in found], right=(1,))
+    table(
+        ("dataset", "size", "path"),
+        [(item.dataset, size(item.file.size), item.file.path) for item in found],
+        right=(1,),
+    )
 
 
 @click.command()
@@ -161,18 +166,30 @@ def _status(found: Status) -> None:
     say(f"Site {found.site}, Holdfast {found.version}")
     say(f"{found.datasets} datasets ({found.safe} safe), {found.files} files, {size(found.bytes)}\n")
     if found.queues:
-        table(("queue", "waiting", "running"), [(q.queue, f"{q.waiting}", f"{q.running}") for q in found.queues], right=(1, 2))
+        table(
+            ("queue", "waiting", "running"),
+            [(q.queue, f"{q.waiting}", f"{q.running}") for q in found.queues],
+            right=(1, 2),
+        )
         say("")
     table(("drive", "tape"), [(d.drive, d.tape or "empty") for d in found.drives])
     say("")
     rows = [
-        (t.serial, t.media_type, t.state, size(t.capacity), size(t.free), f"{t.copies}", t.problem.sentence if t.problem else "")
+        (
+            t.serial,
+            t.media_type,
+            t.state,
+            size(t.capacity),
+            size(t.free),
+            f"{t.copies}",
+            t.problem.sentence if t.problem else "",
+        )
         for t in found.tapes
     ]
     table(("tape", "type", "state", "capacity", "free", "copies", ""), rows, right=(3, 4, 5))
     say("")
-    rows = [(a.name, a.path, size(a.total), size(a.free), size(a.reserved)) for a in found.areas]
-    table(("area", "path", "total", "free", "reserved"), rows, right=(2, 3, 4))
+    areas = [(a.name, a.path, size(a.total), size(a.free), size(a.reserved)) for a in found.areas]
+    table(("area", "path", "total", "free", "reserved"), areas, right=(2, 3, 4))
     if found.errors:
         say("\nlast errors:")
     for error in found.errors:

@@ -4,27 +4,60 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Final
 
 import click
 
 from holdfast import __version__
-from holdfast.cli import get, look, make, site
 from holdfast.cli.exits import INTERRUPTED, exit_code
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 
+# Command -> its module. A command is imported when it is used: `ls` need not wait for the database's libraries, and
+# this layer need not know the one above it, which starts the processes of a site.
+_COMMANDS: Final = {
+    "up": "holdfast.parts",
+    "archive": "holdfast.cli.make",
+    "ls": "holdfast.cli.look",
+    "show": "holdfast.cli.look",
+    "find": "holdfast.cli.look",
+    "get": "holdfast.cli.get",
+    "requests": "holdfast.cli.get",
+    "cancel": "holdfast.cli.get",
+    "verify": "holdfast.cli.make",
+    "release": "holdfast.cli.make",
+    "events": "holdfast.cli.look",
+    "status": "holdfast.cli.look",
+    "config": "holdfast.cli.site",
+    "rebuild": "holdfast.cli.site",
+    "web": "holdfast.parts",
+    "worker": "holdfast.parts",
+    "planner": "holdfast.parts",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are wanted, in the order people meet them."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        module = import_module(_COMMANDS[name])
+        found: click.Command = next(command for command in module.COMMANDS if command.name == name)
+        return found
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="holdfast")
 def commands() -> None:
     """Holdfast keeps scientific data: on two tapes, proven, and found again.
 
     Start an archive with `holdfast up`, then use the other commands in a second terminal.
     """
-
-
-for command in (*site.COMMANDS, *make.COMMANDS, *get.COMMANDS, *look.COMMANDS):
-    commands.add_command(command)
 
 
 def main() -> None:

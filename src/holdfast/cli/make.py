@@ -28,7 +28,9 @@ _POLL: Final = 0.3  # seconds between two looks at long work
 @wait_option
 @json_option
 @data_option
-def archive(directory: str, title: str, profile: str, meta: tuple[str, ...], wait: bool, as_json: bool, data: str) -> None:
+def archive(
+    directory: str, title: str, profile: str, meta: tuple[str, ...], wait: bool, as_json: bool, data: str
+) -> None:
     """Archive the folder DIR of the server in place.
 
     Its file list is recorded, its files are packed, written to two tapes and read back. The folder itself stays as it

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from holdfast.client import Client
-from holdfast.errors import NotAllowed, SettingsError
+from holdfast.errors import SettingsError
 from holdfast.settings import Settings, load
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +44,7 @@ def settings(data: str, config: str | None = None, **overrides: object) -> Setti
 def connect(data: str) -> Client:
     """Return a client of the archive: HOLDFAST_URL and HOLDFAST_TOKEN, else the files of the data folder.
 
-    Raises NotAllowed when there is no token, SettingsError when it cannot be read.
+    Raises SettingsError when there is no archive there, or its token cannot be read.
     """
     place = folder(data)
     url, token = os.environ.get("HOLDFAST_URL"), os.environ.get("HOLDFAST_TOKEN")
@@ -54,9 +54,9 @@ def connect(data: str) -> Client:
         if token is None:
             token = (place / "token").read_text("utf-8").strip()
     except FileNotFoundError:
-        raise NotAllowed(
-            action=f"do this without a token: there is no archive in {place} "
-            "(start one with holdfast up, name its folder with --data, or set HOLDFAST_TOKEN)"
+        raise SettingsError(
+            what=f"There is no archive in {place}. Start one with holdfast up, name its folder with --data (or "
+            "HOLDFAST_DATA), or say where another one is with HOLDFAST_URL and HOLDFAST_TOKEN."
         ) from None
     except OSError as error:
         raise SettingsError(what=f"{error.filename} cannot be read: {error.strerror}.") from error

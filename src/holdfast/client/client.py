@@ -47,7 +47,9 @@ class Client:
         """Return the client itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Close the connection."""
         self.close()
 
@@ -58,7 +60,13 @@ class Client:
     # ---- datasets ----
 
     def archive(
-        self, path: str, *, title: str, profile: str = "twin-tape", metadata: Mapping[str, Any] | None = None, key: str = ""
+        self,
+        path: str,
+        *,
+        title: str,
+        profile: str = "twin-tape",
+        metadata: Mapping[str, Any] | None = None,
+        key: str = "",
     ) -> DatasetDetail:
         """Have a folder of the server archived in place. Raises Refused, Unreachable, as all methods do."""
         wish = DatasetWish(path=path, title=title, profile=profile, metadata=dict(metadata or {}))

@@ -30,7 +30,9 @@ def problem(error: Exception, now: datetime, previous: dict[str, Any] | None = N
     known = isinstance(error, HoldfastError)
     return {
         "code": error.code if isinstance(error, HoldfastError) else "unexpected",
-        "sentence": error.sentence if isinstance(error, HoldfastError) else f"An unexpected error: {type(error).__name__}.",
+        "sentence": error.sentence
+        if isinstance(error, HoldfastError)
+        else f"An unexpected error: {type(error).__name__}.",
         "since": (previous or {}).get("since") or now.isoformat(),
         "tries": tries,
         "next_try": (now + timedelta(seconds=delay)).isoformat(),

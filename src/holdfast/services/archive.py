@@ -57,4 +57,3 @@ def described(error: Exception, previous: dict[str, Any] | None = None) -> dict[
     """Return the arguments `problem` and `next_try` for a row that has to wait because of `error`."""
     found = problem(error, datetime.now(UTC), previous)
     return {"problem": Jsonb(found), "next_try": found["next_try"]}
-

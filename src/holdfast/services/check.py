@@ -76,7 +76,9 @@ def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError, *, tri
         found = described(error, copy["problem"])["problem"]
         if copies.move(conn, "lost", to="lost", id=copy["id"], attempt=copy["attempt"], problem=found):
             # A tape that lost one package gets no more until somebody has looked at it.
-            tapes.run(conn, "state", serial=copy["tape"], state="suspect", problem=found, **{"from": ["active", "full"]})
+            tapes.run(
+                conn, "state", serial=copy["tape"], state="suspect", problem=found, **{"from": ["active", "full"]}
+            )
             events.add(
                 conn, archive.site, "copy.lost", dataset=package["dataset"], package=package["id"], tape=copy["tape"],
                 **found.obj,

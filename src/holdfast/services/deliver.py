@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -69,7 +69,9 @@ def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], 
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
         if row["state"] != "closed":
-            raise Conflict(what=f"Dataset {dataset} is {row['state']}: its files can be brought back once it is closed.")
+            raise Conflict(
+                what=f"Dataset {dataset} is {row['state']}: its files can be brought back once it is closed."
+            )
         parts = _whole(conn, dataset) if not paths else _selected(conn, dataset, paths)
         files, size = (sum(pair[i] for pair in parts.values()) for i in (0, 1))
         reserve(archive, conn, f"request:{request}", target, size + files * _FILE_COST)
@@ -80,7 +82,16 @@ def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], 
         for package, (count, total) in parts.items():
             requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
             jobs.defer(conn, "deliver", f"{request}/{package}")
-        events.add(conn, archive.site, "request.asked", dataset=dataset, person=person, request=request, files=files, bytes=size)
+        events.add(
+            conn,
+            archive.site,
+            "request.asked",
+            dataset=dataset,
+            person=person,
+            request=request,
+            files=files,
+            bytes=size,
+        )
     return request
 
 
@@ -269,11 +280,15 @@ def _end_part(archive: Archive, asked: Row, delivery: _Delivery) -> None:
         )  # fmt: skip
         if ended is None:
             return
-        for path, error in delivery.failed.items():
-            requests.run(conn, "add_problem", request=asked["id"], path=path, code=error.code, sentence=error.sentence)
+        _list_problems(conn, asked["id"], delivery.failed)
         open_parts = requests.first(conn, "open_parts", request=asked["id"])
     if open_parts and not open_parts["open"]:
         finish(archive, asked["id"])
+
+
+def _list_problems(conn: Connection, request: str, problems: Mapping[bytes, HoldfastError]) -> None:
+    for path, error in problems.items():
+        requests.run(conn, "add_problem", request=request, path=path, code=error.code, sentence=error.sentence)
 
 
 def finish(archive: Archive, request: str) -> None:
@@ -292,8 +307,7 @@ def finish(archive: Archive, request: str) -> None:
         except (DigestMismatch, Damaged, Conflict, NotFound, InvalidInput) as error:
             problems[entry.path] = error
     with archive.database.transaction() as conn:
-        for path, error in problems.items():
-            requests.run(conn, "add_problem", request=request, path=path, code=error.code, sentence=error.sentence)
+        _list_problems(conn, request, problems)
         _end(archive, conn, asked)
 
 

@@ -18,7 +18,9 @@ _PREMIS = {
 
 def canonical(value: Any) -> bytes:
     """Return JSON with sorted keys and no blanks, so that equal values have equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
 
 
 def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:

@@ -121,7 +121,14 @@ class _Release:
                 files, size = files + 1, size + _size(packed)
         with self.archive.database.transaction() as conn:
             moved = releases.move(
-                conn, "planned", to="planned", **self.key, files=files, bytes=size, kept=kept, differing=Jsonb(differing)
+                conn,
+                "planned",
+                to="planned",
+                **self.key,
+                files=files,
+                bytes=size,
+                kept=kept,
+                differing=Jsonb(differing),
             )
             if not moved:
                 raise LostClaim(what="this release")

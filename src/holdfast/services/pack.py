@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from psycopg.types.json import Jsonb
-
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, datasets, packages
@@ -68,9 +66,7 @@ def _sweep(archive: Archive, row: Row) -> None:
         file.unlink(missing_ok=True)
 
 
-def _write(
-    archive: Archive, row: Row, dataset: Row, planned: list[Packed], history: dict[str, bytes]
-) -> Written:
+def _write(archive: Archive, row: Row, dataset: Row, planned: list[Packed], history: dict[str, bytes]) -> Written:
     profile = contract(dataset)
     identity = Identity(
         dataset=dataset["id"], segment=row["segment"], segments=dataset["segments"], site=dataset["site"],
@@ -181,4 +177,3 @@ def sweep_staging(archive: Archive) -> None:
     for name in files.keys() - needed:
         if not name.startswith("repair-"):
             files[name].unlink(missing_ok=True)
-

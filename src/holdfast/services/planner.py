@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from psycopg.types.json import Jsonb
+
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import (
@@ -27,7 +29,6 @@ from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.deliver import finish
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
-from psycopg.types.json import Jsonb
 
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
 # Procrastinate's heartbeat is 10 s; a worker that missed six of them is gone.

@@ -53,9 +53,16 @@ def report_safe(archive: Archive, conn: Connection, dataset: str, wanted: int) -
 
 def evidence(conn: Connection, *, package: str = "", dataset: str = "") -> list[dict[str, Any]]:
     """Return which verified copies there are, on which media, proven when and by which digest."""
-    rows = copies.all(conn, "of_package", package=package) if package else copies.all(conn, "of_dataset", dataset=dataset)
+    rows = (
+        copies.all(conn, "of_package", package=package) if package else copies.all(conn, "of_dataset", dataset=dataset)
+    )
     return [
-        {"package": row["package"], "tape": row["tape"], "verified_at": _iso(row["verified_at"]), "blake3": row["digest"]}
+        {
+            "package": row["package"],
+            "tape": row["tape"],
+            "verified_at": _iso(row["verified_at"]),
+            "blake3": row["digest"],
+        }
         for row in rows
         if row["state"] == "verified"
     ]

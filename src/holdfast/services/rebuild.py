@@ -91,7 +91,7 @@ def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebui
         if row is None:
             opened = open_package(TapeSource(session, file.name, file.size))
             documents = opened.documents()
-            _restore(conn, archive, opened.identity, file, list(opened.listing()), documents)
+            _restore(conn, opened.identity, file, list(opened.listing()), documents)
             package = package_id(opened.identity.dataset, opened.identity.segment)
             found.packages += 1
             found.datasets.add(opened.identity.dataset)
@@ -102,7 +102,7 @@ def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebui
 
 
 def _restore(
-    conn: Connection, archive: Archive, identity: Identity, file: FileOnTape, entries: list[Packed], documents: dict[str, bytes]
+    conn: Connection, identity: Identity, file: FileOnTape, entries: list[Packed], documents: dict[str, bytes]
 ) -> None:
     about: dict[str, Any] = json.loads(documents["metadata/dataset.json"])
     contract = Profile.from_json(about["profile"])

@@ -31,9 +31,7 @@ _TITLE_LIMIT: Final = 1000  # characters
 _METADATA_LIMIT: Final = 1000  # keys given by hand
 
 
-def register(
-    archive: Archive, *, person: str, path: str, title: str, profile: str, metadata: dict[str, Any]
-) -> str:
+def register(archive: Archive, *, person: str, path: str, title: str, profile: str, metadata: dict[str, Any]) -> str:
     """Record that a folder of this server is to be archived and return the dataset's id.
 
     Raises OutsideRoots, InvalidInput, NotFound (profile), AlreadyArchived (with the dataset's id).
@@ -42,7 +40,9 @@ def register(
     if not source.is_dir():
         raise InvalidInput(what=f"{path} is not a folder on this server.")
     if not title.strip() or len(title) > _TITLE_LIMIT or len(metadata) > _METADATA_LIMIT:
-        raise InvalidInput(what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys.")
+        raise InvalidInput(
+            what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys."
+        )
     raw = os.fsencode(source)
     with archive.database.transaction() as conn:
         contract_row = profiles.first(conn, "newest", name=profile)
@@ -62,7 +62,9 @@ def register(
             conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,
             profile_version=version, server=server, source=raw, metadata=Jsonb(metadata),
         )  # fmt: skip
-        events.add(conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile)
+        events.add(
+            conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile
+        )
         jobs.defer(conn, "survey", dataset)
     return dataset
 
@@ -86,6 +88,7 @@ def survey(archive: Archive, dataset: str) -> None:
     with archive.database.claim(f"survey:{dataset}") as held:
         if not held:
             return
+        row: Row | None = None
         try:
             with archive.database.transaction() as conn:
                 row = datasets.first(conn, "by_id", id=dataset)
@@ -94,7 +97,9 @@ def survey(archive: Archive, dataset: str) -> None:
                 _survey(archive, conn, row)
         except TransientError as error:
             with archive.database.transaction() as conn:
-                datasets.run(conn, "problem", id=dataset, problem=described(error, row["problem"])["problem"])
+                datasets.run(
+                    conn, "problem", id=dataset, problem=described(error, row["problem"] if row else None)["problem"]
+                )
         except HoldfastError as error:
             fail_dataset(archive, dataset, error)
 
@@ -116,11 +121,15 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
             dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"]
         )
         package = package_id(dataset, number)
-        packages.run(conn, "insert", id=package, dataset=dataset, segment=number, name=name, files=files, payload=payload)
+        packages.run(
+            conn, "insert", id=package, dataset=dataset, segment=number, name=name, files=files, payload=payload
+        )
         jobs.defer(conn, "pack", package)
     files, size = (sum(pair[i] for pair in totals.values()) for i in (0, 1))
     if datasets.move(conn, "closing", to="closing", id=dataset, segments=len(totals), files=files, bytes=size):
-        events.add(conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals))
+        events.add(
+            conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
+        )
 
 
 class _Counted:

@@ -59,7 +59,7 @@ def reserve_staging(archive: Archive, name: str, size: int) -> Iterator[None]:
     """Promise room in staging while the block runs."""
     settings = archive.settings
     with archive.database.transaction() as conn:
-        limit = settings.staging.limit
+        limit = int(settings.staging.limit)
         if limit:
             staged = packages.first(conn, "staged_bytes")
             limit = max(limit - int(staged["bytes"] if staged else 0), 1)

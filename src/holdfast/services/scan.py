@@ -80,7 +80,8 @@ def _raise(path: bytes, error: OSError) -> None:
 
 
 def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry:
-    full, target, xattrs = os.path.join(root, path), b"", ()
+    full, target = os.path.join(root, path), b""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
     try:
         if kind == "link":
             target = os.readlink(full)

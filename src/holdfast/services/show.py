@@ -34,7 +34,7 @@ def dataset(archive: Archive, ident: str) -> DatasetDetail:
     with archive.database.transaction() as conn:
         row = dataset_row(conn, ident)
         made = _packages(conn, ident)
-        return DatasetDetail(**_dataset(conn, row, made), packages=made, pending=_pending(row, made))
+        return DatasetDetail(**_dataset(row, made), packages=made, pending=_pending(row, made))
 
 
 def dataset_list(
@@ -44,11 +44,13 @@ def dataset_list(
     at, ident = before or (None, None)
     with archive.database.transaction() as conn:
         rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted)
-        return [Dataset(**_dataset(conn, row, _packages(conn, row["id"]))) for row in rows]
+        return [Dataset(**_dataset(row, _packages(conn, row["id"]))) for row in rows]
 
 
-def _dataset(conn: Connection, row: Row, made: list[Package]) -> dict[str, Any]:
-    facts = [[CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"]
+def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
+    facts = [
+        [CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"
+    ]
     source = bytes(row["source"]) if row["source"] is not None else None
     there = source is not None and row["source_released_at"] is None and _has_content(source)
     keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem"}
@@ -83,7 +85,10 @@ def _packages(conn: Connection, ident: str) -> list[Package]:
     keep = Package.model_fields.keys() - {"blake3", "copies", "problem"}
     return [
         Package(
-            **{key: row[key] for key in keep}, blake3=row["digest"], copies=by_package.get(row["id"], []), problem=_problem(row)
+            **{key: row[key] for key in keep},
+            blake3=row["digest"],
+            copies=by_package.get(row["id"], []),
+            problem=_problem(row),
         )
         for row in packages.all(conn, "of_dataset", dataset=ident)
     ]
@@ -96,17 +101,20 @@ def _pending(row: Row, made: list[Package]) -> list[Pending]:
         result.append(Pending(what="the file list is being read", problem=_problem(row)))
     for package in made:
         if package.state in {"planned", "packing"}:
-            what = f"package {package.segment}: {'being packed' if package.state == 'packing' else 'waits to be packed'}"
+            what = (
+                f"package {package.segment}: {'being packed' if package.state == 'packing' else 'waits to be packed'}"
+            )
             result.append(Pending(what=what, problem=package.problem))
         for copy in package.copies:
-            what = {
+            doing = {
                 "planned": "waits for a tape",
                 "writing": f"is being written to {copy.tape}",
                 "written": f"is being read back from {copy.tape}",
                 "suspect": f"on {copy.tape} is read once more",
             }.get(copy.state)
-            if what and package.state != "retired":
-                result.append(Pending(what=f"package {package.segment}, copy {copy.number} {what}", problem=copy.problem))
+            if doing and package.state != "retired":
+                what = f"package {package.segment}, copy {copy.number} {doing}"
+                result.append(Pending(what=what, problem=copy.problem))
     return result
 
 
@@ -126,7 +134,7 @@ def file(packed: Packed, package: str) -> File:
     )
 
 
-def _path(path: bytes) -> dict[str, str | None]:
+def _path(path: bytes) -> dict[str, Any]:
     text = printable(path)
     return {"path": text, "path_base64": None if text.encode() == path else base64.b64encode(path).decode()}
 
@@ -189,7 +197,9 @@ def _request(conn: Connection, row: Row) -> Request:
         done_bytes=sum(part.done_bytes for part in parts),
         destination=printable(bytes(row["destination"])),
         parts=parts,
-        undelivered=[Undelivered(path=printable(bytes(p["path"])), code=p["code"], sentence=p["sentence"]) for p in problems],
+        undelivered=[
+            Undelivered(path=printable(bytes(p["path"])), code=p["code"], sentence=p["sentence"]) for p in problems
+        ],
         problem=_problem(row),
     )
 

@@ -89,7 +89,8 @@ def _pump(
     chunks: Iterable[memoryview | bytes], feeds: Sequence[_Feed], size: int, digest: str, name: str
 ) -> Exception | None:
     """Hand the source to all feeds; a source that is not the expected one breaks all of them."""
-    hasher, total, failure = blake3(), 0, None
+    hasher, total = blake3(), 0
+    failure: Exception | None = None
     try:
         for chunk in chunks:
             hasher.update(chunk)
@@ -111,9 +112,7 @@ def _pump(
     return failure
 
 
-def _put(
-    session: TapeSession, feed: _Feed, name: str, size: int, attributes: Mapping[str, str], message: str
-) -> Put:
+def _put(session: TapeSession, feed: _Feed, name: str, size: int, attributes: Mapping[str, str], message: str) -> Put:
     begun = time.monotonic()
     try:
         extent = session.write(name, feed, attributes, size=size)

@@ -26,8 +26,8 @@ from holdfast.errors import (
     HoldfastError,
     IntegrityError,
     MediumFailed,
-    NotFound,
     NoTapeAvailable,
+    NotFound,
     TapeFull,
 )
 from holdfast.model.policy import Room, choose_tapes
@@ -112,7 +112,9 @@ def _no_tape(archive: Archive, conn: Connection, row: Row, copy: Row) -> None:
     waiting = described(NoTapeAvailable(size=row["size"]), copy["problem"])
     copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **waiting)
     if waiting["problem"].obj["tries"] == 1:
-        events.add(conn, archive.site, "copy.problem", dataset=row["dataset"], package=row["id"], **waiting["problem"].obj)
+        events.add(
+            conn, archive.site, "copy.problem", dataset=row["dataset"], package=row["id"], **waiting["problem"].obj
+        )
 
 
 @contextmanager
@@ -193,7 +195,9 @@ def _there_already(session: TapeSession, row: Row) -> bool:
 
 def _found(session: TapeSession, row: Row) -> Put:
     file = next(file for file in session.list() if file.name == row["name"])
-    return Put(session.serial, Extent(file.name, file.size, file.start_block), session.sync("holdfast: found"), 0.0, None)
+    return Put(
+        session.serial, Extent(file.name, file.size, file.start_block), session.sync("holdfast: found"), 0.0, None
+    )
 
 
 def _put(row: Row, sessions: Sequence[TapeSession], staged: Path) -> list[Put]:
@@ -346,4 +350,11 @@ def _staging_lost(archive: Archive, row: Row, targets: Sequence[_Target], error:
             packages.move(conn, "release_if_proven", to="released", id=row["id"], wanted=min(1, profile.copies))
         else:
             packages.move(conn, "again", to="planned", id=row["id"], attempt=row["attempt"], **described(error))
-        events.add(conn, archive.site, "package.problem", dataset=row["dataset"], package=row["id"], **described(error)["problem"].obj)
+        events.add(
+            conn,
+            archive.site,
+            "package.problem",
+            dataset=row["dataset"],
+            package=row["id"],
+            **described(error)["problem"].obj,
+        )

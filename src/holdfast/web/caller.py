@@ -27,9 +27,7 @@ def archive_of(request: Request) -> Archive:
     return found
 
 
-def caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-) -> Person:
+def caller(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
     """Return who calls. Answers 401 without a token, 403 with a wrong one."""
     if credentials is None:
         raise HTTPException(401, "A token is needed.", headers={"WWW-Authenticate": "Bearer"})
@@ -39,7 +37,9 @@ def caller(
 
 TheArchive = Annotated[Archive, Depends(archive_of)]
 Caller = Annotated[Person, Depends(caller)]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=200, description="repeats with it change nothing")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=200, description="repeats with it change nothing")
+]
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -6,6 +6,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from holdfast.wire.model import Model, Problem
 
 
@@ -109,4 +111,4 @@ class ProblemDocument(Model):
     detail: str
     code: str
     instance: str | None = None
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)

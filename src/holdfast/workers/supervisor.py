@@ -79,7 +79,7 @@ class Supervisor:
             [sys.executable, "-m", "holdfast", *self._commands[name]],
             env=self._environment,
             stdin=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - this process starts its parts before any thread
         )
 
     def _stop(self) -> None:

@@ -44,9 +44,11 @@ _GRACE: Final = 5.0  # seconds
 
 def application(archive: Archive) -> procrastinate.App:
     """Return the job engine with one task per kind of job."""
-    app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=archive.database.dsn, min_size=1, max_size=4))
+    app = procrastinate.App(
+        connector=procrastinate.PsycopgConnector(conninfo=archive.database.dsn, min_size=1, max_size=4)
+    )
     for kind, handler in HANDLERS.items():
-        app.task(_task(archive, kind, handler), name=kind, queue=QUEUES[kind])
+        app.task(name=kind, queue=QUEUES[kind])(_task(archive, kind, handler))
     return app
 
 
@@ -58,7 +60,7 @@ def _task(archive: Archive, kind: str, handler: Callable[[Archive, str], None]) 
             except HoldfastError as error:
                 # The planner finds what is still owed; the thing's own row says why it waits (P9).
                 _LOG.warning("%s %s: %s", kind, thing, error.sentence)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a defect in one job must not end the worker of all others
                 _LOG.exception("%s %s failed unexpectedly", kind, thing)
 
     return run

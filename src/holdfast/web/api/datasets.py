@@ -26,7 +26,9 @@ PathText = Annotated[str, Query(max_length=4096)]
 
 
 @router.post("/datasets", status_code=201, responses=responses(404, 409))
-def archive_folder(wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None) -> DatasetDetail:
+def archive_folder(
+    wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
+) -> DatasetDetail:
     """Archive a folder of the server in place."""
     may(person, "archive")
 
@@ -40,7 +42,9 @@ def archive_folder(wish: DatasetWish, archive: TheArchive, person: Caller, idemp
 
 
 @router.get("/datasets", responses=responses())
-def datasets(archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False) -> DatasetPage:
+def datasets(
+    archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False
+) -> DatasetPage:
     """List datasets, the newest first."""
     may(person, "read")
     items = show.dataset_list(archive, before=paging.take_time(cursor), limit=limit, deleted=deleted)
@@ -77,7 +81,9 @@ def folder(
 
 
 @router.get("/files", responses=responses())
-def find(archive: TheArchive, person: Caller, name: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 100) -> FoundFiles:
+def find(
+    archive: TheArchive, person: Caller, name: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 100
+) -> FoundFiles:
     """Find files by their name in all datasets."""
     may(person, "read")
     return FoundFiles(items=show.find(archive, raw(name), limit=limit))
