@@ -235,7 +235,7 @@ def _given(data: Path, config: Path | None, overrides: Mapping[str, object]) -> 
             continue
         yield rest.lower().replace("_", ".", 1), value, f"environment: {name}"
     for key, given in overrides.items():
-        if given is not None:  # an option that was not used
+        if given is not None and given != ():  # else it is an option that was not used
             yield key, given, "command line"
 
 

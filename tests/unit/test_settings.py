@@ -32,12 +32,13 @@ def test_defaults_need_no_file(tmp_path: Path) -> None:
 
 
 def test_the_stronger_place_wins_and_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, "[web]\nport = 1\nhost = 'a'\n\n[workers]\n# two\npack = 2\n")
+    path = write(tmp_path, "[web]\nport = 1\nhost = 'a'\n\n[workers]\n# two\npack = 2\n[roots]\nsource = ['/d']\n")
     monkeypatch.setenv("HOLDFAST_WEB_PORT", "2")
     monkeypatch.setenv("HOLDFAST_WORKERS_TAPE", "3")
-    settings = load(tmp_path, overrides={"web.port": 3, "web.host": None})
+    settings = load(tmp_path, overrides={"web.port": 3, "web.host": None, "roots.source": ()})
     origins = {key: origin for key, _, origin in settings.explain()}
     assert (settings.web.port, settings.web.host, settings.workers.pack, settings.workers.tape) == (3, "a", 2, 3)
+    assert settings.roots.source == (Path("/d"),)
     assert origins["web.port"] == "command line"
     assert origins["web.host"] == f"file {path}:3"
     assert origins["workers.pack"] == f"file {path}:7"
