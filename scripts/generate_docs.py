@@ -30,7 +30,7 @@ Settings come from four places, each stronger than the one before:
 3. environment variables: `HOLDFAST_`, the section, `_` and the key, as in `HOLDFAST_WEB_PORT=9000`,
 4. the command line.
 
-A key that is not known is an error, in the file and in the environment. `holdfast settings` prints every value and
+A key that is not known is an error, in the file and in the environment. `holdfast config` prints every value and
 where it came from.
 
 A *size* is a number of bytes, or text such as `"2 GB"` (powers of 1000) or `"64 GiB"` (powers of 1024). A *list of
