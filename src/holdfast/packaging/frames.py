@@ -20,6 +20,7 @@ else:
 
 _PIECE = 1 << 20  # bytes that a decoder gives out at a time, whatever a frame claims to hold
 _WINDOW_LOG_LIMIT = 27  # 128 MiB, the limit of the zstd program as well
+_ROW_CHECKSUMS = 0x80  # flag of a seek table whose rows have checksums
 FOOTER_SIZE = 9
 
 
@@ -81,9 +82,9 @@ def seek_table(frames: Sequence[tuple[int, int]]) -> bytes:
 def table_size(footer: bytes, name: str) -> int:
     """Return the size in bytes of the whole seek table that ends with `footer`. Raises NotAPackage."""
     count, descriptor, magic = struct.unpack("<IBI", footer)
-    if magic != TABLE_FOOTER_MAGIC:
+    if magic != TABLE_FOOTER_MAGIC or descriptor & ~_ROW_CHECKSUMS:
         raise NotAPackage(name=name, why="its end is not a seek table; it may be cut short")
-    row = 12 if descriptor & 0x80 else 8
+    row = 12 if descriptor & _ROW_CHECKSUMS else 8
     return int(8 + count * row + FOOTER_SIZE)
 
 
@@ -93,5 +94,5 @@ def parse_table(table: bytes, name: str) -> list[tuple[int, int]]:
     count, descriptor, _ = struct.unpack("<IBI", table[-FOOTER_SIZE:])
     if magic != TABLE_MAGIC or length != len(table) - 8:
         raise NotAPackage(name=name, why="its seek table cannot be read")
-    row = 12 if descriptor & 0x80 else 8
+    row = 12 if descriptor & _ROW_CHECKSUMS else 8
     return [struct.unpack_from("<II", table, 8 + at * row) for at in range(count)]

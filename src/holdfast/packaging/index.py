@@ -19,6 +19,8 @@ from holdfast.errors import Damaged
 from holdfast.packaging.frames import FrameMaker, decoded, skippable
 from holdfast.packaging.layout import DOCUMENT_LIMIT, INDEX_MAGIC, INDEX_MARK
 
+_LINE_LIMIT = 64 << 10  # bytes; paths end at 4096
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -53,6 +55,8 @@ def parse_index(frame: bytes, where: str) -> Iterator[Row]:
             raise Damaged(name=where, why="its member index is larger than any real one")
         lines = (rest + piece).split(b"\n")
         rest = lines.pop()
+        if len(rest) > _LINE_LIMIT:
+            raise Damaged(name=where, why="a line of its member index is longer than any real one")
         for line in lines:
             yield _row(line, where)
     if rest:

@@ -104,8 +104,7 @@ class TargetFolder:
             fd = os.open(temporary, _NEW, 0o600, dir_fd=parent)
             try:
                 _write(fd, pieces, 0, sparse=entry.sparse)
-                if not check():
-                    raise DigestMismatch(name=printable(entry.path))
+                _require(entry, check)
                 if entry.sparse:
                     os.ftruncate(fd, entry.size)
                 self._dress(fd, entry)
@@ -125,8 +124,7 @@ class TargetFolder:
             fd = os.open(_parts_name(entry.path), _PARTS, 0o600, dir_fd=self._folder(folder, create=True))
             try:
                 _write(fd, pieces, entry.part.offset, sparse=False)
-                if not check():
-                    raise DigestMismatch(name=printable(entry.path))
+                _require(entry, check)
             finally:
                 os.close(fd)
 
@@ -232,6 +230,11 @@ class TargetFolder:
 
     def _in_the_way(self, path: bytes) -> Conflict:
         return Conflict(what=f"{printable(path)} cannot be delivered to {self.area}: something else has that name.")
+
+
+def _require(entry: Entry, check: Callable[[], bool]) -> None:
+    if not check():
+        raise DigestMismatch(name=printable(entry.path))
 
 
 def _enter(component: bytes, parent: int, *, create: bool) -> int:
