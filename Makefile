@@ -19,10 +19,10 @@ setup:
 	@scripts/setup
 
 demo: setup
-	@$(BIN)/holdfast demo
+	@scripts/demo
 
 up: setup
-	@$(BIN)/holdfast up --data archive
+	@$(BIN)/holdfast up --data archive --root $(HOME)
 
 test: setup
 	@scripts/test-packages
