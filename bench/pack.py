@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 import samples
-
 from holdfast.packaging.writer import PackOptions, write_package
 
 SHELL = r"""

@@ -16,7 +16,7 @@ from holdfast.packaging.identity import Identity
 
 SHAPES = {"large": (40, 50_000_000), "medium": (2_000, 1_000_000), "tiny": (50_000, 4_000)}  # files, bytes of each
 CONTENTS = ("incompressible", "detector", "fits")
-DOCUMENTS = {name: b"{}\n" for name in ("metadata/dataset.json", "metadata/datacite.json", "metadata/events.jsonl")}
+DOCUMENTS = dict.fromkeys(("metadata/dataset.json", "metadata/datacite.json", "metadata/events.jsonl"), b"{}\n")
 _SKY, _SKY_NOISE, _COUNTS = 1000.0, 12.0, 20.0
 
 
@@ -59,7 +59,12 @@ def _detector(size: int) -> bytes:
 
 def _fits(size: int) -> bytes:
     """Return a FITS file: header block, int16 big-endian sky with Gaussian noise, some stars."""
-    cards = ("SIMPLE  =                    T", "BITPIX  =                   16", "NAXIS   =                    1", "END")
+    cards = (
+        "SIMPLE  =                    T",
+        "BITPIX  =                   16",
+        "NAXIS   =                    1",
+        "END",
+    )
     header = "".join(card.ljust(80) for card in cards).ljust(2880).encode("ascii")[:size]
     noise = os.urandom((size - len(header)) // 2)
     image = bytearray(2 * len(noise))

@@ -21,9 +21,9 @@ TAG_MANIFEST: Final = "tagmanifest-sha512.txt"
 BLOCK: Final = 512  # bytes of a tar block
 END_OF_TAR: Final = bytes(2 * BLOCK)
 
-FRAME_SIZE: Final = 4 << 20  # bytes of tar stream in one frame
-TINY_FRAME_SIZE: Final = 1 << 20  # the same, for sets of tiny files
-TINY_FILE: Final = 64 << 10  # mean size in bytes below which files count as tiny
+FRAME_SIZE: Final = 4 << 20  # bytes of tar stream in one frame of a large member
+SHARED_FRAME_SIZE: Final = 1 << 20  # the same, of small members together: one of them is found and decoded faster
+TINY_FILE: Final = 64 << 10  # size in bytes below which a file counts as tiny
 SMALLEST_FRAME: Final = 4096  # bytes; a frame holds at least the longest tar header that Linux names need, but one
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"

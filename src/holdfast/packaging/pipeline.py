@@ -24,7 +24,8 @@ from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exact
 from holdfast.packaging.tarheader import header
 from holdfast.packaging.unit import Item, UnitChild, UnitMaker
 
-_BUFFERED = 48 << 20  # bytes of pieces in memory; the compressed frames that wait take at most as much again
+_BUFFERED = 48 << 20  # bytes of pieces in memory
+_WINDOW = 16  # frames that may be under way or wait for their turn
 _CHILD_MEMBERS = 16  # files in a unit from which a child process is worth the pipe
 _HASH, _COMPRESS = 0, 1  # order of the tasks of one piece
 
@@ -98,9 +99,9 @@ class Pipeline:
         """
         self._root, self._level, self._threads, self._children = root, level, threads, children
         self._frames, self._frame_size = frames, frame_size
-        self._window = min(max(_BUFFERED // frame_size, threads + 2), 64)
+        self._window = max(_WINDOW, 4 * threads)
         self._free: list[bytearray] = []
-        self._unmade = self._window  # buffers that may still be made
+        self._unmade = min(max(_BUFFERED // frame_size, threads + 2), 64)  # buffers that may still be made
         self._state = threading.Condition()
         self._tasks: list[_Task] = []
         self._results: dict[int, bytes] = {}

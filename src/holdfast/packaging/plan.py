@@ -10,7 +10,7 @@ from typing import TypeAlias
 from holdfast.errors import InvalidInput
 from holdfast.model.entry import Entry
 from holdfast.model.names import check_relative, printable, stored_part_path, stored_path
-from holdfast.packaging.layout import DATA, FRAME_SIZE, TINY_FILE, TINY_FRAME_SIZE
+from holdfast.packaging.layout import DATA, SHARED_FRAME_SIZE
 from holdfast.packaging.tarheader import header_size, padding
 from holdfast.packaging.unit import Item
 
@@ -79,18 +79,13 @@ def member_name(entry: Entry) -> str:
     return DATA + stored_path(entry.path)
 
 
-def frame_size_for(entries: Sequence[Entry]) -> int:
-    """Return the frame size in bytes for a set of entries: smaller for tiny files, which then are found faster."""
-    sizes = [entry.size for entry in entries if entry.kind == "file"]
-    return TINY_FRAME_SIZE if sizes and sum(sizes) < TINY_FILE * len(sizes) else FRAME_SIZE
-
-
 def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Iterator[Frame]:
     """Yield the frames of the payload, which begins at byte `start` of the tar stream.
 
-    A member of a frame's size or more begins and ends with a frame; smaller ones are never cut.
+    A member larger than 1 MiB, or than a frame, begins and ends with a frame; smaller ones are never cut.
     Raises InvalidInput for paths that cannot be stored.
     """
+    shared = min(frame_size, SHARED_FRAME_SIZE)
     waiting: list[Member] = []
     filled = 0
     for entry in entries:
@@ -101,10 +96,10 @@ def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Ite
         length = member.length
         member.offset = start + member.head
         start += length
-        if waiting and filled + length > frame_size:
+        if waiting and filled + length > shared:
             yield Unit(waiting, filled)
             waiting, filled = [], 0
-        if length < frame_size:
+        if length <= shared:
             waiting.append(member)
             filled += length
             continue

@@ -22,7 +22,7 @@ from holdfast.packaging.frames import FrameMaker, seek_table
 from holdfast.packaging.identity import Identity
 from holdfast.packaging.index import index_frame, index_line
 from holdfast.packaging.pipeline import Pipeline
-from holdfast.packaging.plan import Frame, Member, Unit, frame_size_for, planned_frames
+from holdfast.packaging.plan import Frame, Member, Unit, planned_frames
 from holdfast.packaging.sink import Sinks
 from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
 from holdfast.packaging.tarheader import DIRECTORY, header, padding
@@ -38,7 +38,7 @@ class PackOptions:
     """How to pack; none of it changes what the package says, and `threads` and `direct` not one byte of it."""
 
     level: int = 1
-    frame_size: int | None = None  # bytes of tar stream per frame; None: 4 MiB, 1 MiB for sets of tiny files
+    frame_size: int | None = None  # bytes of tar stream per frame; None: 4 MiB, small files share frames of 1 MiB
     threads: int | None = None  # None: one per core
     direct: bool = True  # write past the page cache where the file system can
 
@@ -93,7 +93,7 @@ class _Packing:
         self._identity, self._entries, self._root, self._sinks = identity, entries, root, sinks
         self._level = options.level
         self._threads = options.threads or os.cpu_count() or 2
-        self._frame_size = max(options.frame_size or frame_size_for(entries), layout.SMALLEST_FRAME)
+        self._frame_size = max(options.frame_size or layout.FRAME_SIZE, layout.SMALLEST_FRAME)
         self._frames: list[tuple[int, int]] = []  # compressed, decompressed bytes
         self._starts: list[int] = []  # where each frame begins in the tar stream
         self._places: list[int] = []  # the same, in the package file
@@ -145,7 +145,7 @@ class _Packing:
             frame_size=self._frame_size,
             level=self._level,
             threads=self._threads,
-            children=self._frame_size <= layout.TINY_FRAME_SIZE and len(self._entries) >= _CHILDREN_FROM,
+            children=sum(entry.size < layout.TINY_FILE for entry in self._entries) >= _CHILDREN_FROM,
         )
         size = 0
         with closing(iter(pipeline)) as results:
