@@ -11,8 +11,9 @@ import base64
 import hashlib
 import json
 import sys
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import Any, Final
 
 if sys.version_info >= (3, 14):
@@ -26,11 +27,11 @@ from holdfast.errors import NotFound
 from holdfast.model.entry import Entry, Kind, Location, Packed, Part
 from holdfast.model.names import printable
 
-BLOCK: Final = 1_000  # entries; about 75 KB compressed, decoded in 2 ms
+_LEVEL: Final = 3  # of zstd; the digests do not shrink at any
+BLOCK: Final = 1_000  # entries; about 75 KB compressed, decoded in 1 ms
 _DIGEST: Final = 64  # bytes of SHA-512
 _KINDS: Final[tuple[Kind, ...]] = ("file", "link", "directory")
 _PAGE: Final = 8  # blocks fetched at once by a walk
-_UNPLACED: Final = Location(0, 0, b"")
 
 _SQL = queries("listings")
 
@@ -66,46 +67,85 @@ def _rare(packed: Packed) -> dict[str, Any]:
     return rare
 
 
+def _steps(values: list[int]) -> list[int]:
+    """Return the differences of neighbours, the first one to 0: small numbers compress well."""
+    return [after - before for before, after in pairwise([0, *values])]
+
+
 def encode(entries: Sequence[Packed]) -> bytes:
     """Return the block of `entries`."""
+    plain = [packed.entry for packed in entries]
     columns = {
-        "path": [_text(p.entry.path) for p in entries],
-        "kind": [_KINDS.index(p.entry.kind) for p in entries],
-        "size": [p.entry.size for p in entries],
-        "mtime": [p.entry.mtime_ns for p in entries],
-        "mode": [p.entry.mode for p in entries],
-        "owner": [[p.entry.uid, p.entry.gid] for p in entries],
-        "frame": [p.location.frame for p in entries],
-        "skip": [p.location.skip for p in entries],
-        "rare": {str(n): rare for n, p in enumerate(entries) if (rare := _rare(p))},
-        "digests": [n for n, p in enumerate(entries) if p.location.digest],
+        "path": [_text(entry.path) for entry in plain],
+        "kind": [_KINDS.index(entry.kind) for entry in plain],
+        "size": [entry.size for entry in plain],
+        "mtime": _steps([entry.mtime_ns for entry in plain]),
+        "mode": [entry.mode for entry in plain],
+        "uid": [entry.uid for entry in plain],
+        "gid": [entry.gid for entry in plain],
+        "frame": _steps([packed.location.frame for packed in entries]),
+        "skip": [packed.location.skip for packed in entries],
+        "rare": {str(n): rare for n, packed in enumerate(entries) if (rare := _rare(packed))},
+        "digests": [n for n, packed in enumerate(entries) if packed.location.digest],
     }
-    digests = b"".join(p.location.digest for p in entries)
-    return zstd.compress(json.dumps(columns, separators=(",", ":")).encode() + b"\n" + digests, 3)
+    if columns["digests"] == list(range(len(entries))):
+        columns["digests"] = True  # every entry has one
+    digests = b"".join(packed.location.digest for packed in entries)
+    return zstd.compress(json.dumps(columns, separators=(",", ":")).encode() + b"\n" + digests, _LEVEL)
 
 
-def decode(block: bytes) -> list[Packed]:
-    """Return the entries of a block."""
-    head, _, digests = zstd.decompress(block).partition(b"\n")
-    columns = json.loads(head)
-    by_entry = {n: digests[i * _DIGEST : (i + 1) * _DIGEST] for i, n in enumerate(columns["digests"])}
-    rows = zip(
-        columns["path"], columns["kind"], columns["size"], columns["mtime"], columns["mode"], columns["owner"],
-        columns["frame"], columns["skip"], strict=True,
-    )  # fmt: skip
-    result = []
-    for n, (path, kind, size, mtime, mode, (uid, gid), frame, skip) in enumerate(rows):
+class Block:
+    """Decoded columns of a block; entries are made only when they are asked for."""
+
+    def __init__(self, block: bytes) -> None:
+        """Decode what `encode` gave."""
+        head, _, self._digests = zstd.decompress(block).partition(b"\n")
+        self._columns: dict[str, Any] = json.loads(head)
+        self.paths = [path.encode("utf-8", "surrogateescape") for path in self._columns["path"]]
+        self._mtimes = list(accumulate(self._columns["mtime"]))
+        self._frames = list(accumulate(self._columns["frame"]))
+        known = self._columns["digests"]
+        self._digest_of = range(len(self.paths)) if known is True else known
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[Packed]:
+        """Yield the entries in path order."""
+        return map(self.at, range(len(self.paths)))
+
+    def first(self, path: bytes) -> int:
+        """Return the number of the first entry whose path is not less than `path`."""
+        return bisect_left(self.paths, path)
+
+    def at(self, n: int) -> Packed:
+        """Return the entry with number `n`."""
+        columns = self._columns
         rare = columns["rare"].get(str(n), {})
         part = rare.get("part")
         entry = Entry(
-            path=_raw(path), kind=_KINDS[kind], size=size, mtime_ns=mtime, mode=mode, uid=uid, gid=gid,
-            target=_raw(rare.get("target", "")), sparse=rare.get("sparse", False),
-            part=Part(*part[:3]) if part else None, whole_size=part[3] if part else 0,
+            path=self.paths[n],
+            kind=_KINDS[columns["kind"][n]],
+            size=columns["size"][n],
+            mtime_ns=self._mtimes[n],
+            mode=columns["mode"][n],
+            uid=columns["uid"][n],
+            gid=columns["gid"][n],
+            target=_raw(rare.get("target", "")),
+            sparse=rare.get("sparse", False),
+            part=Part(*part[:3]) if part else None,
+            whole_size=part[3] if part else 0,
             xattrs=tuple((name, base64.b64decode(value)) for name, value in rare.get("xattrs", {}).items()),
-        )  # fmt: skip
-        location = Location(frame, skip, by_entry.get(n, b"")) if (frame or skip or n in by_entry) else _UNPLACED
-        result.append(Packed(entry, location, bytes.fromhex(rare.get("whole", ""))))
-    return result
+        )
+        location = Location(self._frames[n], columns["skip"][n], self._digest(n))
+        return Packed(entry, location, bytes.fromhex(rare.get("whole", "")))
+
+    def _digest(self, n: int) -> bytes:
+        place = bisect_left(self._digest_of, n)
+        if place == len(self._digest_of) or self._digest_of[place] != n:
+            return b""
+        return self._digests[place * _DIGEST : (place + 1) * _DIGEST]
 
 
 def write(conn: Connection, dataset: str, segment: int, entries: Iterable[Packed], *, packed: bool) -> None:
@@ -128,7 +168,7 @@ def replace(conn: Connection, dataset: str, segment: int, entries: Sequence[Pack
 def of_segment(conn: Connection, dataset: str, segment: int) -> list[Packed]:
     """Return the entries of one package, in path order."""
     rows = conn.execute(_SQL["of_segment"], {"dataset": dataset, "segment": segment})
-    return [packed for row in rows for packed in decode(row["block"])]
+    return [packed for row in rows for packed in Block(row["block"])]
 
 
 def _blocks(conn: Connection, dataset: str, after: tuple[bytes, int], limit: int) -> list[Row]:
@@ -140,18 +180,18 @@ def _blocks(conn: Connection, dataset: str, after: tuple[bytes, int], limit: int
 def walk(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[int, Packed]]:
     """Yield (segment, entry) in path order: `prefix` itself and all below it, after the path `after`."""
     below = prefix + b"/" if prefix else b""
-    position = (max(prefix, after), -1)
-    while blocks := _blocks(conn, dataset, position, _PAGE):
-        for row in blocks:
-            for packed in decode(row["block"]):
-                path = packed.entry.path
-                if after and path <= after:
-                    continue
+    start = max(prefix, after + b"\0") if after else prefix
+    position, page = (start, -1), 1  # most look-ups end in the first block
+    while rows := _blocks(conn, dataset, position, page):
+        for row in rows:
+            block = Block(row["block"])
+            for n in range(block.first(start), len(block)):
+                path = block.paths[n]
                 if path == prefix or path.startswith(below):
-                    yield row["segment"], packed
+                    yield row["segment"], block.at(n)
                 elif path > below:
                     return
-        position = (bytes(blocks[-1]["last_path"]), blocks[-1]["segment"])
+        position, page = (bytes(rows[-1]["last_path"]), rows[-1]["segment"]), _PAGE
 
 
 def find_path(conn: Connection, dataset: str, path: bytes) -> list[tuple[int, Packed]]:
@@ -172,18 +212,18 @@ def children(
     base = folder + b"/" if folder else b""
     position = base + after + (b"\0" if after else b"")
     result: list[tuple[str, bytes, Packed | None]] = []
-    while blocks := _blocks(conn, dataset, (position, -1), 1):
-        for packed in decode(blocks[0]["block"]):
-            path = packed.entry.path
-            if path < position:
-                continue
+    while rows := _blocks(conn, dataset, (position, -1), 1):
+        block = Block(rows[0]["block"])
+        while (n := block.first(position)) < len(block):
+            path = block.paths[n]
             if not path.startswith(base) or len(result) >= limit:
                 return result
             name, inside, _ = path[len(base) :].partition(b"/")
-            result.append(("directory", name, None) if inside else (packed.entry.kind, name, packed))
+            packed = None if inside else block.at(n)
+            result.append((packed.entry.kind if packed else "directory", name, packed))
             # "0" follows "/": the next path that is not below this folder; "\0": the next path at all.
             position = base + name + b"0" if inside else path + b"\0"
-        position = max(position, bytes(blocks[0]["last_path"]) + b"\0")
+        position = max(position, bytes(rows[0]["last_path"]) + b"\0")
     return result
 
 
@@ -191,7 +231,8 @@ def find_name(conn: Connection, name: bytes, *, limit: int = 100) -> list[tuple[
     """Return (dataset, entry) of files with this base name in all datasets."""
     result: list[tuple[str, Packed]] = []
     for row in conn.execute(_SQL["by_name"], {"hash": name_hash(name), "limit": limit}):
-        for packed in decode(row["block"]):
-            if packed.entry.path.rpartition(b"/")[2] == name and len(result) < limit:
-                result.append((row["dataset"], packed))
+        block = Block(row["block"])
+        for n, path in enumerate(block.paths):
+            if path.endswith(name) and path.rpartition(b"/")[2] == name and len(result) < limit:
+                result.append((row["dataset"], block.at(n)))
     return result
