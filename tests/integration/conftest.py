@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole archive per test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from holdfast.testing.site import SmallSite, small_site
+
+
+@pytest.fixture
+def site(tmp_path: Path, dsn: str) -> Iterator[SmallSite]:
+    """An archive with four tapes of 40 MB and two drives."""
+    with small_site(tmp_path, dsn) as made:
+        yield made
+
+
+@pytest.fixture
+def make_site(tmp_path: Path, dsn: str) -> Iterator[Callable[..., SmallSite]]:
+    """A function that makes an archive with settings of its own."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(small_site(tmp_path, dsn, **settings))
