@@ -91,7 +91,8 @@ def _poisson_table(mean: float) -> bytes:
 
 
 def _gauss_values() -> list[int]:
-    ordered = sorted(random.Random(1).gauss(_SKY, _SKY_NOISE) for _ in range(256 * 64))
+    draw = random.Random(1)
+    ordered = sorted(draw.gauss(_SKY, _SKY_NOISE) for _ in range(256 * 64))
     return [round(ordered[64 * quantile + 32]) for quantile in range(256)]
 
 

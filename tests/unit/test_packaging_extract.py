@@ -15,7 +15,7 @@ import pytest
 
 from holdfast.errors import Cancelled, Conflict, DigestMismatch, HoldfastError, NoSpace, NotFound
 from holdfast.model.entry import Entry, Location, Packed, Part
-from holdfast.packaging.extract import extract, finish_parts
+from holdfast.packaging.extract import extract, finish_parts, remove_leftovers
 from holdfast.packaging.writer import PackOptions, Written
 from holdfast.testing.packages import MemorySource, pack, scan
 
@@ -332,3 +332,36 @@ def test_parts_are_collected_checked_and_named(tmp_path: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["huge"]
     with pytest.raises(Conflict):
         finish_parts(target, entries[0], bytes(64))
+
+
+def test_large_files_are_hashed_aside(
+    source: MemorySource, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from holdfast.packaging import extract as module
+
+    monkeypatch.setattr(module, "_LARGE", 1)
+    assert not deliver(source, written.members, tmp_path / "out").problems
+    item = member(written, b"large")
+    wrong = replace(item, location=replace(item.location, digest=bytes(64)))
+    assert deliver(source, [wrong], tmp_path / "other").problems == {b"large": "digest-mismatch"}
+
+
+def test_leftovers_of_a_killed_delivery_are_removed(
+    source: MemorySource, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from holdfast.packaging import target as module
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_rename_new", killed)
+        patch.setattr(module.os, "unlink", killed)
+        with pytest.raises(Killed):
+            extract(source, written.members, tmp_path / "out", on_done=pytest.fail, on_problem=pytest.fail)
+    (tmp_path / "out" / ".holdfast-mine.part").write_bytes(b"a file of the user")
+    assert remove_leftovers(tmp_path / "out") > 0
+    assert [name for _, _, names in os.walk(tmp_path / "out") for name in names] == [".holdfast-mine.part"]

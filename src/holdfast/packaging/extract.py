@@ -7,20 +7,20 @@ which decode, hash and write. A damaged frame costs the files in it; the next on
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import groupby, zip_longest
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 
 from holdfast.crashpoint import crash_point
 from holdfast.errors import (
     Cancelled,
-    Damaged,
     HoldfastError,
     IntegrityError,
     InvalidInput,
@@ -31,9 +31,12 @@ from holdfast.model.entry import Entry, Packed
 from holdfast.model.names import check_relative, printable
 from holdfast.packaging.frames import decoded
 from holdfast.packaging.reader import Source
+from holdfast.packaging.stretch import Budget, Group, HashAside, Span, Stream
 from holdfast.packaging.target import TargetFolder
 
-_IN_FLIGHT = 64 << 20  # bytes read but not yet decoded
+_TEMPORARY = re.compile(rb"\.holdfast-[0-9a-f]{12}-[0-9a-f]+-[0-9a-f]+\.part")
+_LARGE = 64 << 20  # bytes from which a file is hashed beside its decoding
+_BATCH = 256  # files whose presence is looked up at a time
 _GAP = 1 << 20  # bytes that are rather read and thrown away than jumped over
 
 
@@ -71,111 +74,18 @@ def finish_parts(target: Path, entry: Entry, whole_digest: bytes, *, preserve_ow
         folder.close()
 
 
-class _Group:
-    """The files that begin in one frame, and the bytes of the package from there, as they are read."""
+def remove_leftovers(target: Path) -> int:
+    """Remove the temporaries of killed deliveries below `target` and return their number; collected parts stay.
 
-    def __init__(self, members: list[Packed], budget: _Budget) -> None:
-        self.members = members
-        self.frame = members[0].location.frame
-        self.closed = False  # nobody wants further bytes
-        self._lock = threading.Lock()
-        self._budget = budget
-        self._chunks: queue.SimpleQueue[bytes | HoldfastError | None] = queue.SimpleQueue()
-
-    @property
-    def bound(self) -> int:
-        """The largest offset in the package file that can be needed: content that did not shrink, and its framing."""
-        need = max(packed.location.skip + packed.entry.size for packed in self.members)
-        return self.frame + need + need // 64 + (256 << 10)
-
-    def feed(self, chunk: bytes) -> None:
-        self._budget.take(len(chunk))
-        with self._lock:
-            if self.closed:
-                self._budget.give(len(chunk))
-            else:
-                self._chunks.put(chunk)
-
-    def end(self, error: HoldfastError | None = None) -> None:
-        self._chunks.put(error)
-
-    def chunks(self) -> Iterator[bytes]:
-        while (chunk := self._chunks.get()) is not None:
-            if isinstance(chunk, HoldfastError):
-                raise chunk
-            self._budget.give(len(chunk))
-            yield chunk
-
-    def close(self) -> None:
-        """Give back what was read in vain. Called when the end was seen or no more is wanted."""
-        with self._lock:
-            self.closed = True
-            while not self._chunks.empty():
-                chunk = self._chunks.get()
-                if isinstance(chunk, bytes):
-                    self._budget.give(len(chunk))
-
-
-class _Budget:
-    """Bounds the bytes that are read but not decoded."""
-
-    def __init__(self) -> None:
-        self._used = 0
-        self._state = threading.Condition()
-        self.stopped = False
-
-    def take(self, count: int) -> None:
-        with self._state:
-            self._state.wait_for(lambda: self.stopped or self._used < _IN_FLIGHT)
-            self._used += count
-
-    def give(self, count: int) -> None:
-        with self._state:
-            self._used -= count
-            self._state.notify()
-
-    def stop(self) -> None:
-        with self._state:
-            self.stopped = True
-            self._state.notify()
-
-
-class _Stream:
-    """The decoded content of a group, taken from front to back."""
-
-    def __init__(self, pieces: Iterator[bytes], name: str) -> None:
-        self._pieces, self._name = pieces, name
-        self._rest = memoryview(b"")
-        self._at = 0
-        self._error: HoldfastError | None = None
-
-    def skip_to(self, position: int) -> None:
-        if position < self._at:
-            raise UnsafePackage(name=self._name, why="two of its files overlap")
-        for _ in self.take(position - self._at):
-            pass
-
-    def take(self, count: int) -> Iterator[memoryview]:
-        while count:
-            if not self._rest:
-                self._rest = memoryview(self._next())
-            piece = self._rest[:count]
-            self._rest = self._rest[len(piece) :]
-            self._at += len(piece)
-            count -= len(piece)
-            yield piece
-
-    def _next(self) -> bytes:
-        if self._error is not None:
-            raise self._error
-        try:
-            return next(self._pieces)
-        except StopIteration:
-            self._error = Damaged(name=self._name, why="it ends in the middle of a member")
-            raise self._error from None
-        except IntegrityError as error:
-            self._error = error
-            raise
+    To be called by whoever holds the only claim on this target: a running delivery would lose its files.
+    """
+    count = 0
+    for _, _, names, at in os.fwalk(os.fsencode(target), follow_symlinks=False):
+        for name in filter(_TEMPORARY.fullmatch, names):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=at)
+                count += 1
+    return count
 
 
 class _Delivery:
@@ -193,7 +103,7 @@ class _Delivery:
         self._source, self._target, self._preserve_owner = source, target, preserve_owner
         self._on_done, self._on_problem, self._cancelled = on_done, on_problem, cancelled
         self._mark = os.urandom(6).hex() + "-"
-        self._budget = _Budget()
+        self._budget = Budget()
         self._lock = threading.Lock()
         self._fatal: BaseException | None = None
         self._own = threading.local()
@@ -204,8 +114,8 @@ class _Delivery:
         try:
             with ThreadPoolExecutor(threads, thread_name_prefix="deliver") as pool:
                 try:
-                    missing = [packed for packed in pool.map(self._missing, files) if packed is not None]
-                    self._feed(pool, self._groups(missing))
+                    batches = [files[at : at + _BATCH] for at in range(0, len(files), _BATCH)]
+                    self._feed(pool, self._groups(list(chain.from_iterable(pool.map(self._missing, batches)))))
                 except BaseException as error:
                     self._stop(error)
                     raise
@@ -238,33 +148,38 @@ class _Delivery:
         files.sort(key=lambda packed: (packed.location.frame, packed.location.skip))
         return files, folders, links
 
-    def _missing(self, packed: Packed) -> Packed | None:
-        """Return the file when it must be read; tell it when it is there, in the way, or empty."""
+    def _missing(self, files: list[Packed]) -> list[Packed]:
+        """Return the files that must be read; tell those that are there, in the way, or empty."""
+        return [packed for packed in files if self._is_missing(packed)]
+
+    def _is_missing(self, packed: Packed) -> bool:
         if self._fatal is not None:
-            return None
+            return False
         try:
             found = self._folder().found(packed)
+        except TransientError:
+            raise
         except HoldfastError as error:
             with self._lock:
                 self._on_problem(packed.entry, error)
-            return None
+            return False
         if found:
             self._tell_done(packed.entry)
         elif packed.entry.size:
-            return packed
+            return True
         else:
-            self._attempt(packed.entry, partial(self._write, packed, _Stream(iter(()), self._source.name)))
-        return None
+            self._attempt(packed.entry, partial(self._write, packed, Stream(iter(()), self._source.name)))
+        return False
 
-    def _groups(self, files: list[Packed]) -> list[_Group]:
+    def _groups(self, files: list[Packed]) -> list[Group]:
         return [
-            _Group(list(members), self._budget)
+            Group(list(members), self._budget)
             for _, members in groupby(files, key=lambda packed: packed.location.frame)
         ]
 
     # ---- reading ----
 
-    def _feed(self, pool: ThreadPoolExecutor, groups: list[_Group]) -> None:
+    def _feed(self, pool: ThreadPoolExecutor, groups: list[Group]) -> None:
         """Read the package from front to back; neighbouring groups in one go."""
         at = 0
         while at < len(groups):
@@ -274,9 +189,9 @@ class _Delivery:
             self._feed_run(pool, groups[at : last + 1])
             at = last + 1
 
-    def _feed_run(self, pool: ThreadPoolExecutor, groups: list[_Group]) -> None:
+    def _feed_run(self, pool: ThreadPoolExecutor, groups: list[Group]) -> None:
         end = min(groups[-1].bound, self._source.size)
-        span = _Span(self._source, groups[0].frame, end)
+        span = Span(self._source, groups[0].frame, end)
         for group, following in zip_longest(groups, groups[1:]):
             pool.submit(self._deliver, group)
             stop = end if following is None else following.frame
@@ -289,7 +204,7 @@ class _Delivery:
                 group.end()
             except IntegrityError as error:  # this stretch cannot be read: go on at the next file
                 group.end(error)
-                span = _Span(self._source, stop, end)
+                span = Span(self._source, stop, end)
             except BaseException:
                 group.end(Cancelled(what="Delivery"))
                 raise
@@ -306,8 +221,8 @@ class _Delivery:
 
     # ---- writing, in the worker threads ----
 
-    def _deliver(self, group: _Group) -> None:
-        stream = _Stream(decoded(group.chunks(), self._source.name), self._source.name)
+    def _deliver(self, group: Group) -> None:
+        stream = Stream(decoded(group.chunks(), self._source.name), self._source.name)
         try:
             for packed in group.members:
                 if self._fatal is not None:
@@ -318,17 +233,22 @@ class _Delivery:
         finally:
             group.close()
 
-    def _write(self, packed: Packed, stream: _Stream) -> None:
-        entry, sha = packed.entry, hashlib.sha512()
+    def _write(self, packed: Packed, stream: Stream) -> None:
+        entry = packed.entry
+        sha = HashAside() if entry.size >= _LARGE else hashlib.sha512()
 
         def pieces() -> Iterator[memoryview]:
             for piece in stream.take(entry.size):
                 sha.update(piece)
                 yield piece
 
-        stream.skip_to(packed.location.skip if entry.size else 0)
         write = self._folder().write_part if entry.part else self._folder().write_file
-        write(entry, pieces(), lambda: sha.digest() == packed.location.digest)
+        try:
+            stream.skip_to(packed.location.skip if entry.size else 0)
+            write(entry, pieces(), lambda: sha.digest() == packed.location.digest)
+        finally:
+            if isinstance(sha, HashAside):
+                sha.close()
 
     def _folder(self) -> TargetFolder:
         """Return this thread's view of the target."""
@@ -358,25 +278,6 @@ class _Delivery:
         crash_point("deliver.file")
         with self._lock:
             self._on_done(entry)
-
-
-class _Span:
-    """One stretch of the package, read in order and divided at given offsets."""
-
-    def __init__(self, source: Source, start: int, end: int) -> None:
-        self._chunks = iter(source.read(start, max(end - start, 0)))
-        self._at = start
-        self._rest = b""
-
-    def until(self, stop: int) -> Iterator[bytes]:
-        while self._at < stop:
-            chunk = self._rest or next(self._chunks, b"")
-            if not chunk:
-                return
-            self._rest = chunk[stop - self._at :]
-            chunk = chunk[: stop - self._at]
-            self._at += len(chunk)
-            yield chunk
 
 
 def _unsafe(entry: Entry) -> str | None:
