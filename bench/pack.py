@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +45,7 @@ borg init -e none "$2/borg" && borg create -C zstd,1 "$2/borg::one" "$1" && cp -
 
 def ours(source: Path, out: Path) -> dict[str, float]:
     """Pack in this process; return seconds and the peak of resident MB, child processes included."""
+    watch = MemoryWatch()
     started = time.perf_counter()
     entries = samples.scan(source)
     written = write_package(
@@ -56,9 +57,38 @@ def ours(source: Path, out: Path) -> dict[str, float]:
         options=PackOptions(),
     )
     seconds = time.perf_counter() - started
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (os.cpu_count() or 1)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + children
-    return {"seconds": seconds, "rss": peak / 1024, "size": written.size}
+    return {"seconds": seconds, "rss": watch.stop(), "size": written.size}
+
+
+class MemoryWatch(threading.Thread):
+    """Samples the resident memory of this process and its children; `ru_maxrss` would count the process before us."""
+
+    def __init__(self) -> None:
+        """Start watching."""
+        super().__init__(daemon=True)
+        self._peak = 0
+        self._ended = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Sample until stopped."""
+        while not self._ended.wait(0.02):
+            children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children")).split()
+            self._peak = max(self._peak, sum(map(resident, ["self", *children])))
+
+    def stop(self) -> float:
+        """Return the peak in MB."""
+        self._ended.set()
+        self.join()
+        return self._peak / 1e6
+
+
+def resident(process: str) -> int:
+    """Return the resident bytes of a process, 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def run(what: str, source: Path, work: Path) -> dict[str, float]:

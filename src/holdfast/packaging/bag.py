@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -36,11 +35,9 @@ def manifest_line(name: bytes, digest: bytes) -> bytes:
     return b"%s  %s\n" % (digest.hex().encode("ascii"), name)
 
 
-def tag_manifest(documents: Mapping[str, bytes]) -> bytes:
-    """Return tagmanifest-sha512.txt for all members outside of the payload."""
-    return b"".join(
-        manifest_line(name.encode(), hashlib.sha512(content).digest()) for name, content in documents.items()
-    )
+def tag_manifest(digests: Mapping[str, bytes]) -> bytes:
+    """Return tagmanifest-sha512.txt for the SHA-512 digests of all members outside of the payload."""
+    return b"".join(manifest_line(name.encode(), digest) for name, digest in digests.items())
 
 
 def parse_manifest(lines: Iterable[bytes], where: str) -> Iterable[tuple[bytes, bytes]]:

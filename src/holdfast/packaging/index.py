@@ -37,7 +37,7 @@ def index_line(name: bytes, offset: int, size: int, frame: int) -> bytes:
     return f"[{json.dumps(name.decode(), ensure_ascii=False)},{offset},{size},{frame}]\n".encode()
 
 
-def index_frame(lines: bytes, level: int) -> bytes:
+def index_frame(lines: bytes | bytearray, level: int) -> bytes:
     """Return the skippable frame that holds `lines`."""
     return skippable(INDEX_MAGIC, INDEX_MARK + FrameMaker(level).make(lines))
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -152,7 +152,8 @@ class Package:
         for name in rows:
             if name.encode() not in digests:
                 raise UnsafePackage(name=name, why="no manifest names it")
-        for entry, stored, whole_digest in parse_tree(self.document(layout.TREE), where):
+        sizes = {name: row.size for name, row in rows.items()}
+        for entry, stored, whole_digest in parse_tree(self.document(layout.TREE), sizes, where):
             if entry.kind != "file":
                 yield Packed(entry, Location(0, 0, b""))
                 continue
@@ -160,10 +161,9 @@ class Package:
             digest = digests.pop((layout.DATA + stored).encode(), None)
             if row is None or digest is None:
                 raise Damaged(name=where, why=f"{stored} is in its tree but not in its index and manifest")
-            sized = replace(entry, size=row.size)
-            if member_name(sized) != row.name:
+            if member_name(entry) != row.name:
                 raise UnsafePackage(name=stored, why="its name in the tree is another one")
-            yield Packed(sized, self._location(row, digest), whole_digest)
+            yield Packed(entry, self._location(row, digest), whole_digest)
         if rows or digests:
             raise Damaged(name=where, why=f"its tree does not name {next(iter(rows or digests))!r}")
 

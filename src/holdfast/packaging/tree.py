@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holdfast.errors import Damaged
@@ -62,19 +62,19 @@ def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
     return canonical_json(value)
 
 
-def parse_tree(text: bytes, where: str) -> Iterator[tuple[Entry, str, bytes]]:
-    """Yield (entry, name below `data/`, digest of the whole file or empty); sizes of files are 0, the index has them.
+def parse_tree(text: bytes, sizes: Mapping[str, int], where: str) -> Iterator[tuple[Entry, str, bytes]]:
+    """Yield (entry, name below `data/`, digest of the whole file or empty); `sizes` are those of the index, by name.
 
     Raises Damaged.
     """
     try:
         for value in json.loads(text)["entries"]:
-            yield _entry(value)
+            yield _entry(value, sizes)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(name=where, why="metadata/tree.json cannot be read") from error
 
 
-def _entry(value: dict[str, Any]) -> tuple[Entry, str, bytes]:
+def _entry(value: dict[str, Any], sizes: Mapping[str, int]) -> tuple[Entry, str, bytes]:
     stored = str(value["path"])
     kind: Kind = value.get("kind", "file")
     if kind not in ("file", "link", "directory"):
@@ -91,7 +91,7 @@ def _entry(value: dict[str, Any]) -> tuple[Entry, str, bytes]:
     entry = Entry(
         path=base64.b64decode(name, validate=True) if name is not None else stored.encode(),
         kind=kind,
-        size=0,
+        size=sizes.get(DATA + stored, 0) if kind == "file" else 0,
         mtime_ns=int(value["mtime_ns"]),
         mode=int(value["mode"], 8),
         uid=int(value["uid"]),

@@ -7,10 +7,12 @@ import bisect
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from holdfast.errors import Cancelled, InvalidInput, SourceUnreadable
@@ -100,7 +102,9 @@ class _Packing:
         self._stream = 0  # bytes of tar so far
         self._members: list[Member] = []
         self._rows: list[tuple[bytes, int, int]] = []  # of the index: name, place in the tar stream, size
-        self._tags: dict[str, bytes] = {}
+        self._head_rows = 0  # how many of them stand before the payload
+        self._tags: dict[str, bytes] = {}  # digests of the members outside of the payload
+        self._at = 0  # bytes of tar made but perhaps not yet written
         self._maker = FrameMaker(options.level)
 
     def run(
@@ -119,7 +123,7 @@ class _Packing:
             except BaseException:
                 aside.shutdown(wait=False, cancel_futures=True)
                 raise
-        self._write_tail(documents, packed)
+        self._write_stream(self._tail(documents, packed))
         digest = self._finish()  # writes the index: the size is known only after it
         return Written(self._sinks.size, digest, packed)
 
@@ -132,10 +136,11 @@ class _Packing:
             layout.BAGIT: DECLARATION,
             layout.BAG_INFO: bag_info(self._identity, files=len(files), size=sum(entry.size for entry in files)),
         }
-        stream = self._document_members(head)
+        parts = [part for name, content in head.items() for part in self._document(name, content)]
         # A bag has a data folder even when it holds no file.
-        stream += header(layout.DATA.encode(), 0, 0o755, 0, 0, self._mtime, DIRECTORY)
+        stream = b"".join([*parts, header(layout.DATA.encode(), 0, 0o755, 0, 0, self._mtime, DIRECTORY)])
         self._rows.append((layout.DATA.encode(), len(stream), 0))
+        self._head_rows = len(self._rows)
         self._write_frame(self._maker.make(stream), len(stream))
 
     def _write_payload(self, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
@@ -172,7 +177,6 @@ class _Packing:
                 yield Packed(entry, Location(0, 0, b""))
                 continue
             member = next(files)
-            self._rows.append((member.name, member.offset, entry.size))
             last = entry.part is not None and entry.part.number == entry.part.count
             whole = wholes[entry.path].result() if last else b""
             if not entry.size:
@@ -182,24 +186,33 @@ class _Packing:
             skip = member.offset - self._starts[frame]
             yield Packed(entry, Location(self._places[frame], skip, member.digest), whole)
 
-    def _write_tail(self, documents: Mapping[str, bytes], packed: Sequence[Packed]) -> None:
+    def _tail(self, documents: Mapping[str, bytes], packed: Sequence[Packed]) -> Iterator[bytes | bytearray]:
+        """Yield the tar after the payload in pieces: with 100,000 members its documents should not be held at once."""
+        self._at = self._stream
+        for name, content in sorted(documents.items()):
+            yield from self._document(name, content)
+        yield from self._document(layout.TREE, self._tree(packed))
+        manifest = bytearray()
+        for member in self._members:
+            manifest += manifest_line(member.name, member.digest)
+        yield from self._document(layout.MANIFEST, manifest)
+        yield from self._document(layout.TAG_MANIFEST, tag_manifest(self._tags))
+        yield layout.END_OF_TAR
+
+    def _tree(self, packed: Sequence[Packed]) -> bytearray:
         names = iter(self._members)
-        lines = []
+        tree = bytearray(HEAD)
         for item in packed:
             member = next(names).name if item.entry.kind == "file" else None
-            lines.append(tree_line(item.entry, below_data(item.entry, member), item.whole_digest))
-        own = dict(sorted(documents.items()))
-        own[layout.TREE] = HEAD + b"\n" * bool(lines) + b",\n".join(lines) + TAIL
-        del lines
-        own[layout.MANIFEST] = b"".join(manifest_line(member.name, member.digest) for member in self._members)
-        stream = self._document_members(own)
-        stream += self._document_members({layout.TAG_MANIFEST: tag_manifest(self._tags)}, len(stream))
-        self._write_stream(stream + layout.END_OF_TAR)
+            tree += b"\n" if len(tree) == len(HEAD) else b",\n"
+            tree += tree_line(item.entry, below_data(item.entry, member), item.whole_digest)
+        return tree + TAIL
 
     def _finish(self) -> str:
-        lines = b"".join(
-            index_line(name, offset, size, self._places[self._frame_of(offset)]) for name, offset, size in self._rows
-        )
+        payload = ((member.name, member.offset, member.entry.size) for member in self._members)
+        lines = bytearray()
+        for name, offset, size in chain(self._rows[: self._head_rows], payload, self._rows[self._head_rows :]):
+            lines += index_line(name, offset, size, self._places[self._frame_of(offset)])
         self._write_frame(index_frame(lines, self._level), 0)
         self._sinks.write(seek_table(self._frames))
         return self._sinks.finish()
@@ -210,36 +223,38 @@ class _Packing:
     def _mtime(self) -> int:
         return int(self._identity.created.timestamp())
 
-    def _document_members(self, documents: Mapping[str, bytes], before: int = 0) -> bytes:
-        """Return tar members for `documents`, which begin `before` bytes after what was written."""
-        parts: list[bytes] = []
-        at = self._stream + before
-        for name, content in documents.items():
-            head = header(name.encode(), len(content), 0o644, 0, 0, self._mtime)
-            parts += head, content, bytes(padding(len(content)))
-            self._rows.append((name.encode(), at + len(head), len(content)))
-            self._tags[name] = content
-            at += sum(map(len, parts[-3:]))
-        return b"".join(parts)
+    def _document(self, name: str, content: bytes | bytearray) -> Iterator[bytes | bytearray]:
+        """Yield one member outside of the payload; it takes its place in index and tag manifest."""
+        head = header(name.encode(), len(content), 0o644, 0, 0, self._mtime)
+        self._rows.append((name.encode(), self._at + len(head), len(content)))
+        self._tags[name] = hashlib.sha512(content).digest()
+        self._at += len(head) + len(content) + padding(len(content))
+        yield head
+        yield content
+        yield bytes(padding(len(content)))
 
     def _frame_of(self, offset: int) -> int:
         return bisect.bisect_right(self._starts, offset) - 1
 
-    def _write_stream(self, stream: bytes) -> None:
-        """Compress `stream` cut into frames, in parallel."""
+    def _write_stream(self, parts: Iterable[bytes | bytearray]) -> None:
+        """Compress a stream cut into frames, a few at a time."""
         makers = threading.local()
 
-        def made(piece: memoryview) -> bytes:
+        def made(piece: bytes) -> bytes:
             if not hasattr(makers, "maker"):
                 makers.maker = FrameMaker(self._level)
             frame: bytes = makers.maker.make(piece)
             return frame
 
-        view = memoryview(stream)
-        pieces = [view[at : at + self._frame_size] for at in range(0, len(view), self._frame_size)]
+        waiting: deque[tuple[int, Future[bytes]]] = deque()
         with ThreadPoolExecutor(self._threads) as pool:
-            for piece, frame in zip(pieces, pool.map(made, pieces), strict=True):
-                self._write_frame(frame, len(piece))
+            for piece in _cut(parts, self._frame_size):
+                waiting.append((len(piece), pool.submit(made, piece)))
+                if len(waiting) > 2 * self._threads:
+                    length, frame = waiting.popleft()
+                    self._write_frame(frame.result(), length)
+            for length, frame in waiting:
+                self._write_frame(frame.result(), length)
 
     def _write_frame(self, frame: bytes, length: int) -> None:
         self._frames.append((len(frame), length))
@@ -266,3 +281,19 @@ class _Packing:
             return sha.digest()
         finally:
             os.close(fd)
+
+
+def _cut(parts: Iterable[bytes | bytearray], size: int) -> Iterator[bytes]:
+    """Divide a stream that comes in `parts` into pieces of `size` bytes; the last may be shorter."""
+    piece = bytearray()
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            taken = view[: size - len(piece)]
+            piece += taken
+            view = view[len(taken) :]
+            if len(piece) == size:
+                yield bytes(piece)
+                piece.clear()
+    if piece:
+        yield bytes(piece)
