@@ -42,7 +42,7 @@ docs: setup
 
 crash: setup
 	@scripts/test-packages
-	$(BIN)/pytest tests/crash
+	HOLDFAST_TEST_INSTANTS=200 $(BIN)/pytest tests/crash
 
 lock: setup
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
