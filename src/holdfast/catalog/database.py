@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Connections, transactions, guarded moves and claims.
 
-Nobody above this module sees psycopg's exceptions: a lost server becomes DatabaseUnavailable.
+Nobody above this module sees psycopg's exceptions: a lost server becomes DatabaseUnavailable, a value that it does not
+take InvalidInput.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from holdfast.errors import DatabaseUnavailable
+from holdfast.errors import DatabaseUnavailable, InvalidInput
 
 Connection = psycopg.Connection[DictRow]
 Row = DictRow
@@ -26,9 +27,11 @@ _KEEPALIVE: Final = {"keepalives_idle": "10", "keepalives_interval": "5", "keepa
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn psycopg's errors of a lost or refusing server into DatabaseUnavailable."""
+    """Turn psycopg's errors into ours: a lost or refusing server, a value that no database takes (a NUL in a text)."""
     try:
         yield
+    except psycopg.DataError as error:
+        raise InvalidInput(what=f"A value is not acceptable: {str(error).strip().splitlines()[0]}.") from error
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable(
             why=str(error).strip().splitlines()[0] if str(error) else type(error).__name__

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from psycopg.types.json import Jsonb
@@ -12,6 +13,7 @@ from holdfast.catalog.queries import queries
 from holdfast.errors import InvalidInput
 
 _SQL = queries("events")
+_CURSOR: Final = re.compile(r"[0-9]{1,18}-[0-9]{1,18}")  # two numbers that fit 64 bits
 CHANNEL: Final = "holdfast_event"  # wakes readers; the table is the truth
 
 
@@ -30,7 +32,7 @@ def after(conn: Connection, cursor: str, *, limit: int, dataset: str | None = No
     Raises InvalidInput for a cursor that this feed did not give.
     """
     xid, _, number = cursor.partition("-")
-    if cursor and not (xid.isdecimal() and number.isdecimal() and len(cursor) < 40):  # noqa: PLR2004 - two 64-bit numbers
+    if cursor and not _CURSOR.fullmatch(cursor):
         raise InvalidInput(what=f"{cursor!r} is not a cursor of the event feed.")
     args = {"xid": xid or "0", "id": int(number or 0), "limit": limit, "dataset": dataset}
     rows = conn.execute(_SQL["after"], args).fetchall()

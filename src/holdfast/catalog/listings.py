@@ -165,6 +165,11 @@ def replace(conn: Connection, dataset: str, segment: int, entries: Sequence[Pack
     write(conn, dataset, segment, entries, packed=True)
 
 
+def delete(conn: Connection, dataset: str) -> None:
+    """Forget the files of a dataset that could not be archived."""
+    conn.execute(_SQL["delete_dataset"], {"dataset": dataset})
+
+
 def of_segment(conn: Connection, dataset: str, segment: int) -> list[Packed]:
     """Return the entries of one package, in path order."""
     rows = conn.execute(_SQL["of_segment"], {"dataset": dataset, "segment": segment})
@@ -205,12 +210,14 @@ def find_path(conn: Connection, dataset: str, path: bytes) -> list[tuple[int, Pa
 def children(
     conn: Connection, dataset: str, folder: bytes, *, after: bytes = b"", limit: int = 1000
 ) -> list[tuple[str, bytes, Packed | None]]:
-    """Return what is in a folder: ("file" | "link" | "directory", name, entry if it has one), names after `after`.
+    """Return what is in a folder: ("file" | "link" | "directory", name, entry if it has one), in path order.
 
+    `after` is a name, with a slash behind it when it is a folder with content: "a/" comes after "a-", "a" before it.
     Skips over the content of sub-folders, so that a listing costs what it shows, not what is below it.
     """
     base = folder + b"/" if folder else b""
-    position = base + after + (b"\0" if after else b"")
+    # "0" follows "/": the next path that is not below this folder; "\0": the next path at all.
+    position = base + (after[:-1] + b"0" if after.endswith(b"/") else after + b"\0" if after else b"")
     result: list[tuple[str, bytes, Packed | None]] = []
     while rows := _blocks(conn, dataset, (position, -1), 1):
         block = Block(rows[0]["block"])
@@ -221,18 +228,26 @@ def children(
             name, inside, _ = path[len(base) :].partition(b"/")
             packed = None if inside else block.at(n)
             result.append((packed.entry.kind if packed else "directory", name, packed))
-            # "0" follows "/": the next path that is not below this folder; "\0": the next path at all.
             position = base + name + b"0" if inside else path + b"\0"
         position = max(position, bytes(rows[0]["last_path"]) + b"\0")
     return result
 
 
 def find_name(conn: Connection, name: bytes, *, limit: int = 100) -> list[tuple[str, Packed]]:
-    """Return (dataset, entry) of files with this base name in all datasets."""
+    """Return (dataset, entry) of files with this base name in all datasets, a file in parts by its last part."""
     result: list[tuple[str, Packed]] = []
-    for row in conn.execute(_SQL["by_name"], {"hash": name_hash(name), "limit": limit}):
-        block = Block(row["block"])
-        for n, path in enumerate(block.paths):
-            if path.endswith(name) and path.rpartition(b"/")[2] == name and len(result) < limit:
-                result.append((row["dataset"], block.at(n)))
-    return result
+    at: dict[str, Any] = {"dataset": "", "path": b"", "segment": 0}
+    while rows := conn.execute(_SQL["by_name"], {**at, "hash": name_hash(name), "limit": limit}).fetchall():
+        for row in rows:
+            block = Block(row["block"])
+            matching = (n for n, path in enumerate(block.paths) if path.rpartition(b"/")[2] == name)
+            result += ((row["dataset"], packed) for packed in map(block.at, matching) if is_last(packed))
+        if len(result) >= limit:
+            break
+        at = {"dataset": rows[-1]["dataset"], "path": rows[-1]["last_path"], "segment": rows[-1]["segment"]}
+    return result[:limit]
+
+
+def is_last(packed: Packed) -> bool:
+    """Say whether an entry is whole, or the last part of a file, which knows the whole."""
+    return packed.entry.part is None or packed.entry.part.number == packed.entry.part.count

@@ -167,8 +167,7 @@ class _Release:
         """Yield the files and links of the dataset, files in parts once, by their last part."""
         with self.archive.database.transaction() as conn:
             for _, packed in listings.walk(conn, self.dataset["id"]):
-                entry = packed.entry
-                if entry.kind != "directory" and (entry.part is None or entry.part.number == entry.part.count):
+                if packed.entry.kind != "directory" and listings.is_last(packed):
                     yield packed
 
     def _note(self, removed: int) -> None:

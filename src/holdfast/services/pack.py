@@ -160,6 +160,7 @@ def fail_dataset(archive: Archive, dataset: str, error: HoldfastError) -> None:
             return
         packages.move(conn, "retire_all", to="retired", dataset=dataset)
         copies.move(conn, "retire_all", to="retired", dataset=dataset)
+        listings.delete(conn, dataset)
         events.add(conn, archive.site, "dataset.failed", dataset=dataset, **found.obj)
     sweep_staging(archive)
 

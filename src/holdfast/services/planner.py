@@ -16,6 +16,7 @@ from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import (
     copies,
     datasets,
+    idempotency,
     packages,
     profiles,
     releases,
@@ -78,6 +79,7 @@ def _forget_the_dead(conn: Connection) -> None:
     status.run(conn, "stalled", seconds=_WORKER_GONE)
     status.run(conn, "dead_workers", seconds=_WORKER_GONE)
     reservations.run(conn, "expire")
+    idempotency.run(conn, "expire")
 
 
 def _defer_owed(archive: Archive, conn: Connection) -> int:

@@ -91,7 +91,8 @@ def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebui
         if row is None:
             opened = open_package(TapeSource(session, file.name, file.size))
             documents = opened.documents()
-            _restore(conn, opened.identity, file, list(opened.listing()), documents)
+            entries = sorted(opened.listing(), key=lambda p: (p.entry.path, p.entry.part.number if p.entry.part else 0))
+            _restore(conn, opened.identity, file, entries, documents)
             package = package_id(opened.identity.dataset, opened.identity.segment)
             found.packages += 1
             found.datasets.add(opened.identity.dataset)

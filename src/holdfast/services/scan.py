@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Final
 
 from holdfast.errors import SourceChanged, SourceUnreadable, UnsupportedFile
@@ -55,22 +56,39 @@ def _with(
 
 
 def _sorted(root: bytes, folder: bytes, offenders: list[tuple[bytes, str]]) -> Iterator[tuple[bytes, os.stat_result]]:
-    """Yield (path, status) of a folder's content; folders sort as if their name ended in "/", which gives path order."""
+    """Yield (path, status) of a folder's content, so that all paths come in the order of their bytes.
+
+    A folder sorts as if its name ended in "/", for what is in it does; one without content is a path itself.
+    """
     content: list[tuple[bytes, bytes, os.stat_result]] = []
     try:
         with os.scandir(os.path.join(root, folder)) as found:
-            for item in found:
-                status = item.stat(follow_symlinks=False)
-                content.append((item.name + b"/" if stat.S_ISDIR(status.st_mode) else item.name, item.name, status))
+            names = {item.name: item.stat(follow_symlinks=False) for item in found}
+        ordered = sorted(names)
+        content = [
+            (_place(os.path.join(root, folder, name), names[name], following), name, names[name])
+            for name, following in zip_longest(ordered, ordered[1:], fillvalue=b"")
+        ]
     except OSError as error:
         _raise(folder or root, error)
-    content.sort(key=lambda item: item[0])
-    for _, name, status in content:
+    for _, name, status in sorted(content, key=lambda item: item[0]):
         path = folder + b"/" + name if folder else name
         if what := _KINDS.get(stat.S_IFMT(status.st_mode)):
             offenders.append((path, what))
         else:
             yield path, status
+
+
+def _place(full: bytes, status: os.stat_result, following: bytes) -> bytes:
+    """Return what a name sorts by; whether a folder has content matters only when `following` sorts before NAME/."""
+    name = os.path.basename(full)
+    if not stat.S_ISDIR(status.st_mode):
+        return name
+    if name < following < name + b"/":
+        with os.scandir(full) as content:
+            if next(content, None) is None:
+                return name
+    return name + b"/"
 
 
 def _raise(path: bytes, error: OSError) -> None:

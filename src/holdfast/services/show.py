@@ -145,20 +145,27 @@ def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: i
         dataset_row(conn, ident)
         walk = listings.walk(conn, ident, prefix=prefix, after=after)
         # A file in parts is shown once, by its last part, which knows the whole.
-        shown = ((s, p) for s, p in walk if p.entry.part is None or p.entry.part.number == p.entry.part.count)
+        shown = ((s, p) for s, p in walk if listings.is_last(p))
         return [(p.entry.path, file(p, package_id(ident, s))) for s, p in islice(shown, limit)]
 
 
 def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
-    """Return (name, file) of what is directly in a folder of a dataset, names after `after`."""
+    """Return (cursor, file) of what is directly in a folder of a dataset, after the cursor `after`."""
     with archive.database.transaction() as conn:
         dataset_row(conn, ident)
         base = path + b"/" if path else b""
         found = listings.children(conn, ident, path, after=after, limit=limit)
         return [
-            (name, file(packed, "") if packed else File(**_path(base + name), kind=kind, size=0))
+            (name, file(_whole(conn, ident, packed), ""))
+            if packed
+            else (name + b"/", File(**_path(base + name), kind=kind, size=0))
             for kind, name, packed in found
         ]
+
+
+def _whole(conn: Connection, ident: str, packed: Packed) -> Packed:
+    """Return the entry that knows the whole file."""
+    return packed if listings.is_last(packed) else listings.find_path(conn, ident, packed.entry.path)[-1][1]
 
 
 def find(archive: Archive, name: bytes, *, limit: int) -> list[FoundFile]:

@@ -4,6 +4,9 @@ copy listing (dataset, segment, last_path, packed, entries, names, block) from s
 -- delete_segment --
 delete from listing where dataset = %(dataset)s and segment = %(segment)s
 
+-- delete_dataset --
+delete from listing where dataset = %(dataset)s
+
 -- of_segment --
 select block from listing where dataset = %(dataset)s and segment = %(segment)s order by last_path
 
@@ -14,4 +17,6 @@ where dataset = %(dataset)s and (last_path, segment) > (%(path)s, %(segment)s)
 order by last_path, segment limit %(limit)s
 
 -- by_name --
-select dataset, block from listing where names @> array[%(hash)s::int] limit %(limit)s
+select dataset, last_path, segment, block from listing
+where names @> array[%(hash)s::int] and (dataset, last_path, segment) > (%(dataset)s, %(path)s, %(segment)s)
+order by dataset, last_path, segment limit %(limit)s
