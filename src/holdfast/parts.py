@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import click
 
@@ -22,11 +22,12 @@ from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.catalog.jobs import QUEUES
 from holdfast.cli.options import URL_FILE, config_option, data_option, settings
 from holdfast.cli.output import say
+from holdfast.errors import Conflict
 from holdfast.services.archive import Archive
 from holdfast.settings import Settings
 from holdfast.web.application import serve
 from holdfast.workers.planner import run_planner
-from holdfast.workers.supervisor import Supervisor, parts
+from holdfast.workers.supervisor import Part, Supervisor
 from holdfast.workers.worker import run_worker
 
 _LOG = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ _LOG = logging.getLogger(__name__)
 def _stopping() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored: a supervisor decides for us
+        signal.signal(signal.SIGINT, lambda *_: stop.set())
     yield stop
 
 
@@ -59,64 +61,96 @@ def up(data: str, config: str | None, port: int | None, roots: tuple[str, ...], 
     )  # fmt: skip
     log.set_up(level=found.log.level, form=found.log.format)
     with _stopping() as stop:
-        run_site(found, stop, config)
+        run_site(found, stop)
 
 
-def run_site(found: Settings, stop: threading.Event, config: str | None) -> None:
-    """Run all parts of a site until `stop` is set."""
+def run_site(found: Settings, stop: threading.Event) -> None:
+    """Run all parts of a site until `stop` is set. Raises Conflict when the port or the data folder is in use."""
+    _check_port(found)
     found.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    supervisor = Supervisor(preload=__name__)
     server = None if found.database.url else EmbeddedPostgres(found.database_folder)
     dsn = server.start() if server else str(found.database.url)
     try:
         set_up(found, dsn)
         url = f"http://{found.web.host}:{found.web.port}"
         (found.data / URL_FILE).write_text(url + "\n", "utf-8")
-        say(f"Holdfast is running at {url}")
-        say(f"Its data are in {found.data}; the token of the command line is {found.token_file}.")
-        say(f"Folders below {', '.join(map(str, found.roots.source)) or '(none: give --root)'} may be archived.")
-        say("Stop it with Ctrl-C.")
-        supervisor = Supervisor(parts(found), _environment(found, dsn, config))
+        answers = False
 
         def watch() -> None:
+            nonlocal answers
+            if not answers and _answers(found):
+                answers = True
+                say(f"Holdfast is running at {url}")
+                say(f"Its data are in {found.data}; the token of the command line is {found.token_file}.")
+                say(
+                    f"Folders below {', '.join(map(str, found.roots.source)) or '(none: give --root)'} may be archived."
+                )
+                say("Stop it with Ctrl-C.")
             if server and not server.running():
                 _LOG.warning("the database ended and is started again")
                 server.start()
 
-        supervisor.run(stop, watch=watch)
+        supervisor.run(_parts(found, dsn), stop, watch=watch)
     finally:
         if server:
             server.stop()
     say("Holdfast has stopped.")
 
 
-def _environment(found: Settings, dsn: str, config: str | None) -> dict[str, str]:
-    """Return how the parts learn what was given on our command line."""
-    chosen = {
-        "HOLDFAST_DATA": str(found.data),
-        "HOLDFAST_DATABASE_URL": dsn,
-        "HOLDFAST_WEB_PORT": str(found.web.port),
-        "HOLDFAST_ROOTS_SOURCE": os.pathsep.join(map(str, found.roots.source)),
-        "HOLDFAST_LIBRARY_PATH": str(found.library_path),
+def _check_port(found: Settings) -> None:
+    """Raise Conflict when another program listens where the REST API shall."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((found.web.host, found.web.port))
+        except OSError as error:
+            where = f"port {found.web.port} of {found.web.host}"
+            raise Conflict(
+                what=f"Holdfast cannot listen on {where}: {error.strerror}. Choose another one with --port."
+            ) from error
+
+
+def _answers(found: Settings) -> bool:
+    try:
+        socket.create_connection((found.web.host, found.web.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _parts(found: Settings, dsn: str) -> dict[str, Part]:
+    """Return what each process of this host does, by its name."""
+    workers = found.workers
+    slots = {"pack": workers.pack, "tape": workers.tape, "recall": workers.recall, "check": workers.check}
+    return {
+        "web": (_serve, (found, dsn)),
+        "planner": (_plan, (found, dsn)),
+        **{f"worker-{queue}": (_work, (found, dsn, [queue], number)) for queue, number in slots.items() if number},
     }
-    if config:
-        chosen["HOLDFAST_CONFIG"] = os.path.abspath(config)
-    return chosen
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What every process of a site begins with."""
-
-    archive: Archive
-    stop: threading.Event
 
 
 @contextmanager
-def _part(data: str, config: str | None) -> Iterator[_Part]:
-    found = settings(data, config)
+def _part(found: Settings, dsn: str = "") -> Iterator[Archive]:
+    """Yield the archive to one process of a site; its `stopping` is set when the process is asked to end."""
     log.set_up(level=found.log.level, form=found.log.format)
-    with _stopping() as stop, open_archive(found, stopping=stop) as archive:
-        yield _Part(archive, stop)
+    with _stopping() as stop, open_archive(found, dsn=dsn, stopping=stop) as archive:
+        yield archive
+
+
+def _serve(found: Settings, dsn: str = "") -> None:
+    with _part(found, dsn) as archive:
+        serve(archive)
+
+
+def _plan(found: Settings, dsn: str = "") -> None:
+    with _part(found, dsn) as archive:
+        run_planner(archive, archive.stopping)
+
+
+def _work(found: Settings, dsn: str, queues: Sequence[str], slots: int) -> None:
+    with _part(found, dsn) as archive:
+        run_worker(archive, queues=queues, slots=slots)
 
 
 @click.command()
@@ -124,8 +158,7 @@ def _part(data: str, config: str | None) -> Iterator[_Part]:
 @config_option
 def web(data: str, config: str | None) -> None:
     """Serve the REST API."""
-    with _part(data, config) as part:
-        serve(part.archive)
+    _serve(settings(data, config))
 
 
 @click.command()
@@ -139,8 +172,7 @@ def worker(data: str, config: str | None, queues: str, slots: int) -> None:
     if unknown := set(chosen) - set(QUEUES.values()):
         known = ", ".join(sorted(set(QUEUES.values())))
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: the queues are {known}.", param_hint="--queues")
-    with _part(data, config) as part:
-        run_worker(part.archive, queues=chosen, slots=slots)
+    _work(settings(data, config), "", chosen, slots)
 
 
 @click.command()
@@ -148,8 +180,7 @@ def worker(data: str, config: str | None, queues: str, slots: int) -> None:
 @config_option
 def planner(data: str, config: str | None) -> None:
     """Compare facts with policy and defer the jobs that are owed."""
-    with _part(data, config) as part:
-        run_planner(part.archive, part.stop)
+    _plan(settings(data, config))
 
 
 COMMANDS = (up, web, worker, planner)

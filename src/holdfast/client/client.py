@@ -40,7 +40,11 @@ class Client:
         self._url = url
         headers = {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1", headers=headers, timeout=_TIMEOUT, trust_env=False
+            base_url=f"{url.rstrip('/')}/api/v1",
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=url.startswith("https:"),  # reading the certificates of the world takes as long as a whole call
         )
 
     def __enter__(self) -> Self:

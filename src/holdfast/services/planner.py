@@ -7,7 +7,7 @@ holds any more (the server frees it when its process dies) is work like any othe
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
@@ -45,18 +45,20 @@ def prepare(archive: Archive) -> None:
 
 
 def survey_tapes(archive: Archive, conn: Connection) -> None:
-    """Record what the library says of its tapes, without mounting any."""
+    """Record what changed in what the library says of its tapes, without mounting any."""
+    known = {row["serial"]: row for row in tapes.all(conn, "all")}
     for tape in archive.library.inventory():
-        args = {"serial": tape.serial, "site": archive.site, "library": str(archive.settings.library_path)}
-        if tape.state == "missing":
-            tapes.run(conn, "upsert", **args, media_type=tape.media_type, state="missing", capacity=0, free=0,
-                      generation=0, lock_state=0)  # fmt: skip
-            continue
-        volume = archive.library.stat(tape.serial)
-        tapes.run(
-            conn, "upsert", **args, media_type=tape.media_type, state=tape.state, capacity=volume.capacity,
-            free=volume.free, generation=volume.generation, lock_state=volume.lock_state,
-        )  # fmt: skip
+        said: dict[str, Any] = {"state": tape.state, "capacity": 0, "free": 0, "generation": 0, "lock_state": 0}
+        if tape.state != "missing":
+            volume = archive.library.stat(tape.serial)
+            said |= {key: getattr(volume, key) for key in ("capacity", "free", "generation", "lock_state")}
+        row = known.get(tape.serial)
+        if row and all(row[key] == said[key] for key in ("free", "generation", "lock_state")):
+            gone = {"missing", "broken"}
+            if (said["state"] in gone) == (row["state"] in gone):
+                continue
+        place = {"site": archive.site, "library": str(archive.settings.library_path), "media_type": tape.media_type}
+        tapes.run(conn, "upsert", serial=tape.serial, **place, **said)
 
 
 def plan(archive: Archive) -> int:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,6 +71,7 @@ def create_app(archive: Archive) -> FastAPI:
 def serve(archive: Archive) -> None:
     """Serve until SIGTERM or SIGINT."""
     web = archive.settings.web
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its starting and stopping is told by others
     uvicorn.run(
         create_app(archive), host=web.host, port=web.port, log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=5,

@@ -1,13 +1,11 @@
 -- upsert --
+-- A tape that the library has again is in use again; what an operator or a fence decided stays.
 insert into tape (serial, site, library, media_type, state, capacity, free, generation, lock_state)
 values (%(serial)s, %(site)s, %(library)s, %(media_type)s, %(state)s, %(capacity)s, %(free)s, %(generation)s, %(lock_state)s)
-on conflict (serial) do update set free = excluded.free, generation = excluded.generation, lock_state = excluded.lock_state,
-  state = case when tape.state = 'missing' and excluded.state <> 'missing' then excluded.state
-               when excluded.state in ('missing', 'broken') then excluded.state else tape.state end,
-  changed_at = now()
-where (tape.free, tape.generation, tape.lock_state, tape.state) is distinct from
-      (excluded.free, excluded.generation, excluded.lock_state, tape.state) or excluded.state in ('missing', 'broken')
-      or tape.state = 'missing'
+on conflict (serial) do update set free = excluded.free, generation = excluded.generation, changed_at = now(),
+  lock_state = excluded.lock_state, capacity = greatest(tape.capacity, excluded.capacity),
+  state = case when excluded.state in ('missing', 'broken') or tape.state = 'missing' then excluded.state
+               else tape.state end
 
 -- rooms --
 -- Free bytes after what is being written now.
