@@ -21,6 +21,8 @@ Connection = psycopg.Connection[DictRow]
 Row = DictRow
 
 _WAIT: Final = 15.0  # seconds for a connection: longer than a restart of the server takes
+# The pool doubles its pauses while it tries to connect; giving up early and beginning anew keeps them at 2 s.
+_RECONNECT: Final = 3.0  # seconds
 # A dead peer is noticed within about 30 s, so that its claims become free (P6, P7).
 _KEEPALIVE: Final = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "4"}
 
@@ -50,6 +52,7 @@ class Database:
             max_size=size,
             open=False,
             timeout=_WAIT,
+            reconnect_timeout=_RECONNECT,
             kwargs={"row_factory": dict_row, **_KEEPALIVE},
             check=ConnectionPool.check_connection,
             connection_class=psycopg.Connection[DictRow],

@@ -22,7 +22,7 @@ class Profile:
     description: str = ""
     copies: int = 2  # on distinct tapes
     segment_bytes: int = 64 * GB  # 213 s of LTO writing; one sync per segment costs 3 % (CTA flushes at 32 GB)
-    segment_files: int = 100_000
+    segment_files: int = 50_000
     compression_level: int = 1  # zstd; level 3 costs up to 3 x the time for 1 % on FITS data
 
     def to_json(self) -> dict[str, Any]:

@@ -14,21 +14,23 @@ from holdfast.services.pack import plan_copies
 from holdfast.services.proof import release_if_proven, verified
 from holdfast.services.twins import read_back
 from holdfast.services.write import suspect
+from holdfast.wire.datasets import CheckAsked
 
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 # A copy that cannot be read at all is given up after so many tries; wrong bytes are given up at the second.
 _TRIES: Final = 3
 
 
-def want_check(archive: Archive, dataset: str, *, person: str) -> list[int]:
-    """Ask for all verified copies of a dataset to be read again; return their ids. Raises NotFound."""
+def want_check(archive: Archive, dataset: str, *, person: str) -> CheckAsked:
+    """Ask for all verified copies of a dataset to be read again; the time is the catalogue's. Raises NotFound."""
     with archive.database.transaction() as conn:
         dataset_row(conn, dataset)
         rows = copies.all(conn, "want_check", dataset=dataset)
         for row in rows:
             jobs.defer(conn, "check", str(row["id"]))
         events.add(conn, archive.site, "dataset.check-wanted", dataset=dataset, person=person, copies=len(rows))
-    return [row["id"] for row in rows]
+        now = conn.execute("select now() as at").fetchall()[0]["at"]
+    return CheckAsked(dataset=dataset, copies=[row["id"] for row in rows], asked_at=now)
 
 
 def check(archive: Archive, copy_id: str) -> None:

@@ -20,7 +20,7 @@ from psycopg.types.json import Jsonb
 
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, packages, requests
+from holdfast.catalog.queries import copies, packages, requests, reservations
 from holdfast.crashpoint import crash_point
 from holdfast.errors import (
     Busy,
@@ -60,6 +60,7 @@ def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], 
     """
     for path in paths:
         check_relative(path)
+    paths = _outermost(paths)
     target = confined(destination, archive.settings.roots.destination, kind="destination")
     if target.is_relative_to(os.path.realpath(archive.settings.data)):
         raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
@@ -113,6 +114,18 @@ def _selected(conn: Connection, dataset: str, paths: Sequence[bytes]) -> dict[st
     return totals
 
 
+def _outermost(paths: Sequence[bytes]) -> list[bytes]:
+    """Leave out paths that lie below others of them, so that nothing is counted twice."""
+    chosen = set(paths)
+    return sorted(path for path in chosen if not any(folder in chosen for folder in _folders(path)))
+
+
+def _folders(path: bytes) -> Iterator[bytes]:
+    """Yield the folders above a path."""
+    while path := path.rpartition(b"/")[0]:
+        yield path
+
+
 def _counts(entry: Entry) -> bool:
     """Say whether an entry counts as a file: links and folders do not, a file in parts counts once."""
     return entry.kind == "file" and (entry.part is None or entry.part.number == 1)
@@ -160,9 +173,10 @@ def deliver(archive: Archive, thing: str) -> None:
 
 
 def _wanted(conn: Connection, package: Row, selection: Sequence[bytes]) -> Iterator[Packed]:
+    chosen = set(selection)
     for packed in listings.of_segment(conn, package["dataset"], package["segment"]):
         path = packed.entry.path
-        if not selection or any(path == chosen or path.startswith(chosen + b"/") for chosen in selection):
+        if not chosen or path in chosen or any(folder in chosen for folder in _folders(path)):
             yield packed
 
 
@@ -254,6 +268,8 @@ class _Delivery:
                 files=self.files, bytes=self.bytes,
             )  # fmt: skip
             self._cancelled = row is None or row["request_state"] == "cancelled"
+            # What has landed is no longer free: to promise it as well would count it twice.
+            reservations.run(conn, "landed", id=f"request:{self.asked['id']}", request=self.asked["id"])
 
 
 def _key(entry: Entry) -> tuple[bytes, int]:

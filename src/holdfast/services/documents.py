@@ -34,7 +34,10 @@ def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:
         "created_at": created,
         "segments": dataset["segments"],
         "profile": dataset["contract"],
-        "metadata": {key: {"value": value, "source": "person"} for key, value in dataset["metadata"].items()},
+        "metadata": {
+            key: {"type": "string" if isinstance(value, str) else "number", "value": value, "source": dataset["owner"]}
+            for key, value in dataset["metadata"].items()
+        },
     }
     datacite = {
         "schemaVersion": "http://datacite.org/schema/kernel-4",

@@ -11,3 +11,9 @@ delete from reservation where id = %(id)s
 
 -- expire --
 delete from reservation where expires_at <= now()
+
+-- landed --
+update reservation set bytes = greatest((
+  select request.bytes - coalesce(sum(request_part.done_bytes), 0) from request
+  join request_part on request_part.request = request.id where request.id = %(request)s group by request.id), 0)::bigint
+where id = %(id)s

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -93,8 +92,7 @@ def find(
 def check_copies(dataset: str, archive: TheArchive, person: Caller) -> CheckAsked:
     """Have all copies of a dataset read again from their media."""
     may(person, "check")
-    asked_at = datetime.now(UTC)
-    return CheckAsked(dataset=dataset, copies=check.want_check(archive, dataset, person=person.name), asked_at=asked_at)
+    return check.want_check(archive, dataset, person=person.name)
 
 
 @router.post("/datasets/{dataset}/release", status_code=202, responses=responses(404, 409))
