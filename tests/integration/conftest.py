@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.testing.proxy import Proxy
 from holdfast.testing.site import SmallSite, small_site
 
 
@@ -24,3 +25,11 @@ def make_site(tmp_path: Path, dsn: str) -> Iterator[Callable[..., SmallSite]]:
     """A function that makes an archive with settings of its own."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(small_site(tmp_path, dsn, **settings))
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    """A way to the catalogue that can be cut."""
+    made = Proxy(dsn)
+    yield made
+    made.cut()
