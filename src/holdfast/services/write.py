@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+
+from blake3 import blake3
 
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection, Row
@@ -28,6 +31,7 @@ from holdfast.errors import (
     MediumFailed,
     NoTapeAvailable,
     NotFound,
+    OperatorNeeded,
     TapeFull,
 )
 from holdfast.model.policy import Room, choose_tapes
@@ -39,9 +43,12 @@ from holdfast.tape.library import Extent, TapeSession
 
 _LOG = logging.getLogger(__name__)
 _CHUNK: Final = 4 << 20  # bytes read from staging at once
+_PROGRESS_EVERY: Final = 0.5  # seconds between two notes of progress
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for drives before the job gives its slot back
 # An index entry and the attributes of one file on the tape; bytes.
 _INDEX_ENTRY: Final = 4096
+
+_READABLE: Final = frozenset({"written", "verified", "suspect"})
 
 DIGEST_ATTRIBUTE: Final = "ltfs.hash.blake3sum"
 EVIDENCE_ATTRIBUTE: Final = "holdfast.evidence"
@@ -134,9 +141,11 @@ def _source(archive: Archive, row: Row) -> Iterator[Path]:
 
 def _recall(archive: Archive, row: Row, target: Path) -> None:
     with archive.database.transaction() as conn:
-        good = [c for c in copies.all(conn, "of_package", package=row["id"]) if c["state"] == "verified"]
-    failure: HoldfastError = NotFound(kind="readable copy of", name=row["name"])
-    for copy in good:
+        there = [c for c in copies.all(conn, "of_package", package=row["id"]) if c["state"] in _READABLE]
+    if not there:
+        raise OperatorNeeded(what=f"Every copy of {row['name']} is lost: no tape has it as it was archived.")
+    failure: HoldfastError = NotFound(kind="verified copy of", name=row["name"])
+    for copy in [c for c in there if c["state"] == "verified"]:
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
                 _copy_out(session, row, target)
@@ -151,13 +160,17 @@ def _recall(archive: Archive, row: Row, target: Path) -> None:
 
 
 def _copy_out(session: TapeSession, row: Row, target: Path) -> None:
-    done = 0
+    """Copy a package from a tape; a copy that is bad is found here, where it is known which one it is."""
+    done, hasher = 0, blake3()
     with target.open("wb") as file:
         for chunk in session.read(row["name"]):
             file.write(chunk)
+            hasher.update(chunk)
             done += len(chunk)
             if done * 2 >= row["size"]:
                 crash_point("recall.half")
+    if (hasher.hexdigest(), done) != (row["digest"], row["size"]):
+        raise DigestMismatch(name=f"{row['name']} on {session.serial}")
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -171,14 +184,16 @@ def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path)
     try:
         with archive.library.sessions(list(by_serial), "write", timeout=_DRIVE_WAIT) as sessions:
             fresh = [session for session in sessions if not _there_already(session, row)]
-            puts = _put(row, fresh, staged)
+            written = [by_serial[session.serial].copy["id"] for session in fresh]
+            puts = _put(row, fresh, staged, moved(archive, written))
             puts += [_found(session, row) for session in sessions if session not in fresh]
             good = _record(archive, row, by_serial, puts)
             crash_point("write.recorded")
             _prove(archive, row, by_serial, [session for session in sessions if session.serial in good])
     except MediumFailed as error:
         # A tape that cannot even be mounted: its twin is not to blame and is written in the next round.
-        fence(archive, str(error.details["medium"]), error)
+        if serial := _serial(error):
+            fence(archive, serial, error)
         _all_again(archive, row, targets, error)
 
 
@@ -200,7 +215,7 @@ def _found(session: TapeSession, row: Row) -> Put:
     )
 
 
-def _put(row: Row, sessions: Sequence[TapeSession], staged: Path) -> list[Put]:
+def _put(row: Row, sessions: Sequence[TapeSession], staged: Path, progress: Callable[[int], None]) -> list[Put]:
     if not sessions:
         return []
     attributes = {DIGEST_ATTRIBUTE: row["digest"]}
@@ -212,6 +227,7 @@ def _put(row: Row, sessions: Sequence[TapeSession], staged: Path) -> list[Put]:
         digest=row["digest"],
         attributes=attributes,
         message=f"holdfast {row['id']}",
+        progress=progress,
     )
 
 
@@ -270,8 +286,14 @@ def _again(archive: Archive, conn: Connection, row: Row, copy: Row, error: Excep
         jobs.defer(conn, "write", row["id"])
 
 
+def _serial(error: HoldfastError) -> str | None:
+    """Return the serial of the tape that an error is about."""
+    medium = str(error.details.get("medium", ""))
+    return medium.removeprefix("Tape ") if medium.startswith("Tape ") else None
+
+
 def _all_again(archive: Archive, row: Row, targets: Sequence[_Target], error: HoldfastError) -> None:
-    failed = error.details.get("medium")
+    failed = _serial(error)
     with archive.database.transaction() as conn:
         for target in targets:
             _again(archive, conn, row, target.copy, error, tape=None if target.serial == failed else target.serial)
@@ -281,7 +303,11 @@ def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: 
     """Read each written copy back from its medium and record the proof (P2)."""
     if not sessions:
         return
-    results = in_parallel(sessions, lambda session: read_back(session, row["name"]))
+
+    def read(session: TapeSession) -> tuple[str, int]:
+        return read_back(session, row["name"], moved(archive, [by_serial[session.serial].copy["id"]]))
+
+    results = in_parallel(sessions, read)
     crash_point("verify.read")
     for session, result in zip(sessions, results, strict=True):
         copy = by_serial[session.serial].copy
@@ -298,6 +324,22 @@ def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: 
             verified(archive, row, copy, digest=row["digest"])
     crash_point("verify.recorded")
     release_if_proven(archive, row["id"])
+
+
+def moved(archive: Archive, ids: Sequence[int]) -> Callable[[int], None]:
+    """Return a function that notes how many bytes of some copies were written, or read back, so far."""
+    last = time.monotonic()
+
+    def note(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last < _PROGRESS_EVERY:
+            return
+        last = time.monotonic()
+        # Progress is a courtesy: a database that is away for a moment must not end the writing.
+        with suppress(HoldfastError), archive.database.transaction() as conn:
+            copies.run(conn, "moved", ids=list(ids), moved=done)
+
+    return note
 
 
 def _testify(archive: Archive, session: TapeSession, row: Row, copy: Row) -> None:
