@@ -14,7 +14,7 @@ from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.client import Client
 from holdfast.errors import Refused
-from holdfast.wire.datasets import DatasetDetail
+from holdfast.wire.datasets import Copy, DatasetDetail
 from holdfast.wire.requests import Release
 
 _POLL: Final = 0.3  # seconds between two looks at long work
@@ -108,11 +108,16 @@ def _show_progress(bar: Bar, found: DatasetDetail) -> None:
     stored = sum(package.size or 0 for package in found.packages)
     wanted = {package.id: max(len(package.copies), 1) for package in found.packages}
     total = sum((package.size or 0) * wanted[package.id] for package in found.packages)
-    states = [(package.size or 0, copy.state) for package in found.packages for copy in package.copies]
+    copies = [(package.size or 0, copy) for package in found.packages for copy in package.copies]
     bar.at("pack", done=packed, total=found.bytes, note=f"{files} of {found.files} files")
     if stored:
-        bar.at("write", done=sum(n for n, state in states if state in {"written", "verified"}), total=total)
-        bar.at("verify", done=sum(n for n, state in states if state == "verified"), total=total)
+        bar.at("write", done=sum(_done(c, size, "writing", {"written", "verified"}) for size, c in copies), total=total)
+        bar.at("verify", done=sum(_done(c, size, "written", {"verified"}) for size, c in copies), total=total)
+
+
+def _done(copy: Copy, size: int, under_way: str, ended: set[str]) -> int:
+    """Return the bytes of a copy that a step has done."""
+    return size if copy.state in ended else min(copy.moved, size) if copy.state == under_way else 0
 
 
 @click.command()
@@ -129,7 +134,8 @@ def verify(dataset: str, as_json: bool, data: str) -> None:
                 found = client.dataset(dataset)
                 copies = {copy.id: copy for package in found.packages for copy in package.copies if copy.id in wanted}
                 done = [c for c in copies.values() if c.state in {"lost", "retired"} or _fresh(c, asked.asked_at)]
-                bar.at("verify", done=sum(c.size or 0 for c in done), total=sum(c.size or 0 for c in copies.values()))
+                read = sum((c.size or 0) if c in done else c.moved for c in copies.values())
+                bar.at("verify", done=read, total=sum(c.size or 0 for c in copies.values()))
                 if len(done) == len(copies):
                     break
                 time.sleep(_POLL)

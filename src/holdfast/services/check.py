@@ -13,7 +13,7 @@ from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.pack import plan_copies
 from holdfast.services.proof import release_if_proven, verified
 from holdfast.services.twins import read_back
-from holdfast.services.write import suspect
+from holdfast.services.write import moved, suspect
 from holdfast.wire.datasets import CheckAsked
 
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
@@ -45,7 +45,7 @@ def check(archive: Archive, copy_id: str) -> None:
             return
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
-                digest, size = read_back(session, package["name"])
+                digest, size = read_back(session, package["name"], moved(archive, [copy["id"]]))
         except Busy as error:
             _later(archive, copy, error)
         except HoldfastError as error:

@@ -67,10 +67,11 @@ def put_twins(
     digest: str,
     attributes: Mapping[str, str],
     message: str,
+    progress: Callable[[int], None],
 ) -> list[Put]:
     """Write `chunks` to all sessions in parallel, each with its own index write, and return what came of each.
 
-    Raises DigestMismatch or Damaged when the source is not what it should be; then no tape keeps the file.
+    `progress` gets the bytes that all tapes have taken or will take from memory. Raises DigestMismatch or Damaged when the source is not what it should be; then no tape keeps the file.
     """
     feeds = [_Feed() for _ in sessions]
     with ThreadPoolExecutor(len(sessions), thread_name_prefix="tape") as pool:
@@ -78,11 +79,19 @@ def put_twins(
             pool.submit(_put, session, feed, name, size, attributes, message)
             for session, feed in zip(sessions, feeds, strict=True)
         ]
-        failure = _pump(chunks, feeds, size, digest, name)
+        failure = _pump(_noted(chunks, progress), feeds, size, digest, name)
         results = [future.result() for future in writing]
     if failure:
         raise failure
     return results
+
+
+def _noted(chunks: Iterable[memoryview | bytes], progress: Callable[[int], None]) -> Iterator[memoryview | bytes]:
+    total = 0
+    for chunk in chunks:
+        yield chunk
+        total += len(chunk)
+        progress(total)
 
 
 def _pump(
@@ -124,12 +133,13 @@ def _put(session: TapeSession, feed: _Feed, name: str, size: int, attributes: Ma
     return Put(session.serial, extent, generation, size / max(time.monotonic() - begun, 1e-9), None)
 
 
-def read_back(session: TapeSession, name: str) -> tuple[str, int]:
+def read_back(session: TapeSession, name: str, progress: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
     """Return the BLAKE3 digest and size of a file as the medium gives them (P2). Raises MediumFailed, NotFound."""
     hasher, total = blake3(), 0
     for chunk in session.read(name):
         hasher.update(chunk)
         total += len(chunk)
+        progress(total)
     return hasher.hexdigest(), total
 
 

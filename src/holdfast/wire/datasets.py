@@ -28,6 +28,7 @@ class Copy(Model):
     state: str
     tape: str | None
     size: int | None
+    moved: int = Field(description="bytes written, or read back, so far")
     blake3: str | None = Field(description="as read back from the medium")
     start_block: int | None
     generation: int | None

@@ -22,13 +22,16 @@ select * from copy where package = %(package)s and state in ('planned', 'writing
 order by number for update
 
 -- claim --
-update copy set state = 'writing', attempt = attempt + 1, tape = %(tape)s
+update copy set state = 'writing', moved = 0, attempt = attempt + 1, tape = %(tape)s
 where id = %(id)s and state = any(%(from)s) returning *
 
 -- written --
-update copy set state = 'written', size = %(size)s, start_block = %(start_block)s, generation = %(generation)s,
+update copy set state = 'written', moved = 0, size = %(size)s, start_block = %(start_block)s, generation = %(generation)s,
                 drive = %(drive)s, rate = %(rate)s, written_at = now(), problem = null
 where id = %(id)s and attempt = %(attempt)s and state = any(%(from)s) returning *
+
+-- moved --
+update copy set moved = %(moved)s where id = any(%(ids)s) and state in ('writing', 'written', 'verified', 'suspect')
 
 -- verified --
 update copy set state = 'verified', digest = %(digest)s, verified_at = now(), problem = null, check_wanted = null
@@ -59,7 +62,7 @@ update copy set state = 'retired' where package in (select id from package where
   and state = any(%(from)s) returning id
 
 -- want_check --
-update copy set check_wanted = now() where state = 'verified'
+update copy set check_wanted = now(), moved = 0 where state = 'verified'
   and package in (select id from package where dataset = %(dataset)s) returning id
 
 -- erased --

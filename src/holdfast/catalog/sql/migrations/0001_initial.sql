@@ -85,6 +85,7 @@ create table copy (
     attempt      integer     not null default 0,
     tape         text        references tape (serial),
     size         bigint,
+    moved        bigint      not null default 0,     -- bytes written, or read back, so far
     start_block  bigint,
     generation   bigint,
     drive        text,
