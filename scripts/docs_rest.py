@@ -32,7 +32,7 @@ moment.
 The event feed is different: its `next` is always there and is given back as `after`, also when there was nothing new.
 
 **Repeating a call.** A POST route that lists the header `Idempotency-Key` gives the same answer when it is called again
-with the same key and body. The same key with another body is a 409.
+with the same key and body. The same key with another body is a 409. Keys are kept for 7 days.
 
 **Paths** in a dataset are text. Bytes that are not UTF-8 are shown as `\\xNN`, and then `path_base64` has the exact bytes.
 
