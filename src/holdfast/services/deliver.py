@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +25,6 @@ from holdfast.errors import (
     Busy,
     Cancelled,
     Conflict,
-    Damaged,
-    DigestMismatch,
     HoldfastError,
     IntegrityError,
     InvalidInput,
@@ -144,8 +141,14 @@ def cancel(archive: Archive, request: str, *, person: str) -> None:
 
 
 def deliver(archive: Archive, thing: str) -> None:
-    """Bring the wanted files of one package to their destination, if nobody else does; `thing` is REQUEST/PACKAGE."""
+    """Bring the wanted files of one package to their destination, if nobody else does; `thing` is REQUEST/PACKAGE.
+
+    Without a package, the request is ended: all its packages were read, and whoever read the last one is gone.
+    """
     request, _, package = thing.partition("/")
+    if not package:
+        finish(archive, request)
+        return
     with archive.database.claim(f"deliver:{thing}") as held:
         if not held:
             return
@@ -254,7 +257,7 @@ class _Delivery:
     def _done(self, entry: Entry) -> None:
         self.left.pop(_key(entry), None)
         self.failed.pop(entry.path, None)
-        self.files += _counts(entry)
+        self.files += entry.part is None and _counts(entry)  # a file in parts is done when it is joined
         self.bytes += entry.size
         if time.monotonic() - self._noted >= _PROGRESS_EVERY:
             self._noted = time.monotonic()
@@ -308,33 +311,56 @@ def _list_problems(conn: Connection, request: str, problems: Mapping[bytes, Hold
 
 
 def finish(archive: Archive, request: str) -> None:
-    """Join the files that came in parts and end the request, when all its packages have been read."""
-    with archive.database.transaction() as conn:
-        asked = requests.first(conn, "by_id", id=request)
-        if asked is None or asked["state"] not in {"waiting", "recalling"}:
+    """Join the files that came in parts and end the request, when all its packages have been read.
+
+    Raises NoSpace, Busy and the like when it has to be tried again.
+    """
+    with archive.database.claim(f"finish:{request}") as held:
+        if not held:
             return
-        failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
-        in_parts = [p for p in _in_parts(conn, asked) if p[0].path not in failed]
+        with archive.database.transaction() as conn:
+            asked = requests.first(conn, "by_id", id=request)
+            open_parts = requests.first(conn, "open_parts", request=request)
+            if asked is None or asked["state"] not in {"waiting", "recalling"} or not open_parts or open_parts["open"]:
+                return
+            failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
+            in_parts = [found for found in _in_parts(conn, asked) if found[1].path not in failed]
+        joined, problems = _join(Path(os.fsdecode(bytes(asked["destination"]))), in_parts)
+        with archive.database.transaction() as conn:
+            for segment in joined:
+                requests.run(conn, "joined", request=request, package=package_id(asked["dataset"], segment))
+            _list_problems(conn, request, problems)
+            _end(archive, conn, asked)
+
+
+def _join(target: Path, in_parts: Sequence[tuple[int, Entry, bytes]]) -> tuple[list[int], dict[bytes, HoldfastError]]:
+    """Give files in parts their names; return the segments where those begin that have one now, and what failed."""
+    joined: list[int] = []
     problems: dict[bytes, HoldfastError] = {}
-    target = Path(os.fsdecode(bytes(asked["destination"])))
-    for entry, digest in in_parts:
+    for segment, entry, digest in in_parts:
         try:
             finish_parts(target, entry, digest)
-        except (DigestMismatch, Damaged, Conflict, NotFound, InvalidInput) as error:
+        except TransientError:
+            raise
+        except HoldfastError as error:
             problems[entry.path] = error
-    with archive.database.transaction() as conn:
-        _list_problems(conn, request, problems)
-        _end(archive, conn, asked)
+        else:
+            joined.append(segment)
+    return joined, problems
 
 
-def _in_parts(conn: Connection, asked: Row) -> list[tuple[Entry, bytes]]:
-    """Return the wanted files that lie in parts, by their last part, which knows the whole."""
-    chosen: list[tuple[Entry, bytes]] = []
+def _in_parts(conn: Connection, asked: Row) -> list[tuple[int, Entry, bytes]]:
+    """Return (first segment, last part, digest of the whole) of the wanted files that lie in parts."""
+    begins: dict[bytes, int] = {}
+    chosen: dict[bytes, tuple[int, Entry, bytes]] = {}
     for path in [bytes(path) for path in asked["selection"]] or [b""]:
-        for _, packed in listings.walk(conn, asked["dataset"], prefix=path):
-            if packed.entry.part and packed.whole_digest:
-                chosen.append((packed.entry, packed.whole_digest))
-    return [next(group) for _, group in groupby(chosen, key=lambda pair: pair[0].path)]
+        for segment, packed in listings.walk(conn, asked["dataset"], prefix=path):
+            if packed.entry.part:
+                begins.setdefault(packed.entry.path, segment)
+                if packed.whole_digest:
+                    first = begins[packed.entry.path]
+                    chosen[packed.entry.path] = (first, packed.entry, packed.whole_digest)
+    return list(chosen.values())
 
 
 def _end(archive: Archive, conn: Connection, asked: Row) -> None:

@@ -27,7 +27,6 @@ from holdfast.catalog.queries import (
 )
 from holdfast.model.profile import SHIPPED
 from holdfast.services.archive import Archive, contract, dataset_row
-from holdfast.services.deliver import finish
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 
@@ -68,11 +67,8 @@ def plan(archive: Archive) -> int:
         survey_tapes(archive, conn)
         deferred = _defer_owed(archive, conn)
         half_done = [row["id"] for row in packages.all(conn, "unreleased")]
-        ended = [row["id"] for row in requests.all(conn, "unended")]
     for package in half_done:
         release_if_proven(archive, package)
-    for request in ended:
-        finish(archive, request)
     sweep_staging(archive)
     return deferred
 
@@ -102,5 +98,6 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [
         ("deliver", f"{row['request']}/{row['package']}") for row in requests.all(conn, "undelivered", limit=_BATCH)
     ]
+    owed += [("deliver", f"{row['id']}/") for row in requests.all(conn, "unended")]
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     return sum(jobs.defer(conn, kind, thing) for kind, thing in owed)

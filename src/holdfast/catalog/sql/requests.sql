@@ -43,6 +43,10 @@ where request = %(request)s and package = %(package)s and attempt = %(attempt)s 
 insert into request_problem (request, path, code, sentence) values (%(request)s, %(path)s, %(code)s, %(sentence)s)
 on conflict (request, path) do update set code = excluded.code, sentence = excluded.sentence
 
+-- joined --
+-- A file that came in parts has its name.
+update request_part set done_files = done_files + 1 where request = %(request)s and package = %(package)s
+
 -- open_parts --
 select count(*) as open from request_part where request = %(request)s and state in ('waiting', 'recalling')
 
