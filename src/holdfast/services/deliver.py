@@ -193,7 +193,9 @@ class TapeSource:
         self.size = size
 
     def read(self, offset: int, length: int | None) -> Iterator[bytes]:
-        """Yield bytes of the package from the medium."""
+        """Yield bytes of the package from the medium, fewer where it ends before `length`; a tape refuses to."""
+        if length is not None:
+            length = max(min(length, self.size - offset), 0)
         return self._session.read(self.name, offset, length)
 
 

@@ -130,7 +130,7 @@ def _restore_copy(conn: Connection, package: str, serial: str, file: FileOnTape)
     existing = copies.all(conn, "of_package", package=package)
     if any(row["tape"] == serial for row in existing):
         return 0
-    proof: dict[str, Any] = json.loads(file.attributes.get(EVIDENCE_ATTRIBUTE, "{}"))
+    proof = _proof(file)
     verified_at = _time(proof.get("verified_at"))
     return copies.run(
         conn, "restore", package=package, number=len(existing) + 1, state="verified" if verified_at else "written",
@@ -138,6 +138,16 @@ def _restore_copy(conn: Connection, package: str, serial: str, file: FileOnTape)
         drive=proof.get("drive"), rate=proof.get("rate"), written_at=_time(proof.get("written_at")),
         verified_at=verified_at, digest=file.attributes.get(DIGEST_ATTRIBUTE) if verified_at else None,
     )  # fmt: skip
+
+
+def _proof(file: FileOnTape) -> dict[str, Any]:
+    """Return what the medium says of the write; what makes no sense proves nothing."""
+    try:
+        proof: dict[str, Any] = json.loads(file.attributes.get(EVIDENCE_ATTRIBUTE, "{}"))
+        times = _time(proof.get("written_at")), _time(proof.get("verified_at"))
+    except (ValueError, TypeError, AttributeError):
+        return {}
+    return proof if any(times) else {}
 
 
 def _time(text: str | None) -> datetime | None:
