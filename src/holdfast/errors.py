@@ -256,8 +256,8 @@ class SchemaMismatch(OperatorNeeded):
     """The catalogue's schema is not one that this program knows."""
 
     code = "schema-mismatch"
-    template = "The catalogue has schema version {found}; this program knows versions up to {known}."
-    advice = "Install the version of Holdfast that made it, or a newer one."
+    template = "The catalogue has schema version {found}; this program needs version {known}."
+    advice = "If its number is smaller, run holdfast migrate; if it is larger, install a newer Holdfast."
 
 
 class LibraryUnavailable(OperatorNeeded):

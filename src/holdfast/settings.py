@@ -73,7 +73,7 @@ class Database:
 
 @dataclass(frozen=True)
 class Web:
-    """The REST interface and the portal."""
+    """The REST API."""
 
     host: str = setting("127.0.0.1", "The address to listen on; `0.0.0.0` is every address of the machine.")
     port: int = setting(8080, "The TCP port to listen on.", least=1, most=65535)

@@ -187,7 +187,7 @@ def test_p2_a_copy_that_was_never_read_back_is_read_before_it_counts(site: Small
     serial = site.tapes(dataset)[0]
     [package] = site.show(dataset).packages[:1]
     with site.archive.library.sessions([serial], "write") as (session,):
-        session.set_attributes(package.name, {"holdfast.evidence": "{}"})
+        session.set_attributes(package.name, {"evidence": "{}"})
         session.sync("as if the proof had not been written")
     forget(site)
     rebuild(site)
@@ -204,7 +204,7 @@ def test_evidence_that_makes_no_sense_is_no_evidence(site: SmallSite, evidence: 
     serial = site.tapes(dataset)[0]
     [package] = site.show(dataset).packages
     with site.archive.library.sessions([serial], "write") as (session,):
-        session.set_attributes(package.name, {"holdfast.evidence": evidence})
+        session.set_attributes(package.name, {"evidence": evidence})
         session.sync("nonsense")
     forget(site)
     rebuild(site)

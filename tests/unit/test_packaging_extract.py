@@ -15,7 +15,7 @@ import pytest
 
 from holdfast.errors import Cancelled, Conflict, DigestMismatch, HoldfastError, NoSpace, NotFound
 from holdfast.model.entry import Entry, Location, Packed, Part
-from holdfast.packaging.extract import extract, finish_parts, remove_leftovers
+from holdfast.packaging.extract import extract, finish_parts
 from holdfast.packaging.writer import PackOptions, Written
 from holdfast.testing.packages import MemorySource, pack, scan
 
@@ -346,22 +346,31 @@ def test_large_files_are_hashed_aside(
     assert deliver(source, [wrong], tmp_path / "other").problems == {b"large": "digest-mismatch"}
 
 
-def test_leftovers_of_a_killed_delivery_are_removed(
+@pytest.mark.parametrize("unnamed", [True, False], ids=["unnamed", "named"])
+def test_a_delivery_that_ends_early_leaves_no_temporary(
+    source: MemorySource, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, unnamed: bool
+) -> None:
+    from holdfast.packaging import target as module
+
+    class Ended(BaseException):
+        pass
+
+    def ended(*_: object, **__: object) -> None:
+        raise Ended
+
+    if not unnamed:  # as on a file system that has no files without a name
+        monkeypatch.setattr(module.os, "O_TMPFILE", os.O_DIRECTORY)
+    monkeypatch.setattr(module, "_rename_new", ended)
+    monkeypatch.setattr(module.os, "link", ended)
+    with pytest.raises(Ended):
+        extract(source, written.members, tmp_path / "out", on_done=lambda _: None, on_problem=pytest.fail)
+    assert [name for _, _, names in os.walk(tmp_path / "out") for name in names] == []
+
+
+def test_files_are_delivered_where_no_file_can_be_without_a_name(
     source: MemorySource, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from holdfast.packaging import target as module
 
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_rename_new", killed)
-        patch.setattr(module.os, "unlink", killed)
-        with pytest.raises(Killed):
-            extract(source, written.members, tmp_path / "out", on_done=pytest.fail, on_problem=pytest.fail)
-    (tmp_path / "out" / ".holdfast-mine.part").write_bytes(b"a file of the user")
-    assert remove_leftovers(tmp_path / "out") > 0
-    assert [name for _, _, names in os.walk(tmp_path / "out") for name in names] == [".holdfast-mine.part"]
+    monkeypatch.setattr(module.os, "O_TMPFILE", os.O_DIRECTORY)
+    assert not deliver(source, written.members, tmp_path / "out").problems

@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "events": "holdfast.cli.look",
     "status": "holdfast.cli.look",
     "config": "holdfast.cli.site",
+    "migrate": "holdfast.cli.site",
     "rebuild": "holdfast.cli.site",
     "web": "holdfast.parts",
     "worker": "holdfast.parts",
@@ -63,14 +64,13 @@ def commands() -> None:
 def main() -> None:
     """Run a command; errors become a sentence and an exit code."""
     try:
-        commands(standalone_mode=False)
+        # Click hands the code of an Exit back instead of leaving with it.
+        sys.exit(commands(standalone_mode=False) or 0)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as wish:
-        sys.exit(wish.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except BrokenPipeError:

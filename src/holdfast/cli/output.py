@@ -65,7 +65,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequ
         made.add_column(heading, justify="right" if number in right else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
         made.add_row(*(plain(cell) for cell in row))
-    console().print(made)
+    screen = console()
+    with screen.capture() as drawn:
+        screen.print(made)
+    for line in drawn.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def say(text: str) -> None:

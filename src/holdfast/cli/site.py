@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands for the operator of a site that is not running: config, rebuild."""
+"""Commands for the operator of a site that is not running: config, migrate, rebuild."""
 
 from __future__ import annotations
 
@@ -29,6 +29,21 @@ def show_config(data: str, config: str | None, as_json: bool) -> None:
         give({key: {"value": value, "from": origin} for key, value, origin in rows})
     else:
         table(("setting", "value", "from"), rows)
+
+
+@click.command()
+@data_option
+@config_option
+def migrate(data: str, config: str | None) -> None:
+    """Set a site up, or bring its catalogue up to date: schema, folders, library, profiles, token. Idempotent.
+
+    `holdfast up` does this by itself; hosts that run `web`, `worker` and `planner` need it once per version.
+    """
+    found = settings(data, config)
+    found.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with database_of(found) as dsn:
+        set_up(found, dsn)
+    say(f"The catalogue is up to date; the token of the command line is {found.token_file}.")
 
 
 @click.command()
@@ -81,4 +96,4 @@ def _tell(result: dict[str, Any], *, as_json: bool, data: str) -> None:
     )
 
 
-COMMANDS = (show_config, rebuild)
+COMMANDS = (show_config, migrate, rebuild)

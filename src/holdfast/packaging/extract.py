@@ -7,10 +7,8 @@ which decode, hash and write. A damaged frame costs the files in it; the next on
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +32,6 @@ from holdfast.packaging.reader import Source
 from holdfast.packaging.stretch import Budget, Group, HashAside, Span, Stream
 from holdfast.packaging.target import TargetFolder
 
-_TEMPORARY = re.compile(rb"\.holdfast-[0-9a-f]{12}-[0-9a-f]+-[0-9a-f]+\.part")
 _LARGE = 64 << 20  # bytes from which a file is hashed beside its decoding
 _BATCH = 256  # files whose presence is looked up at a time
 _GAP = 1 << 20  # bytes that are rather read and thrown away than jumped over
@@ -72,20 +69,6 @@ def finish_parts(target: Path, entry: Entry, whole_digest: bytes, *, preserve_ow
         folder.join(entry, whole_digest)
     finally:
         folder.close()
-
-
-def remove_leftovers(target: Path) -> int:
-    """Remove the temporaries of killed deliveries below `target` and return their number; collected parts stay.
-
-    To be called by whoever holds the only claim on this target: a running delivery would lose its files.
-    """
-    count = 0
-    for _, _, names, at in os.fwalk(os.fsencode(target), follow_symlinks=False):
-        for name in filter(_TEMPORARY.fullmatch, names):
-            with contextlib.suppress(OSError):
-                os.unlink(name, dir_fd=at)
-                count += 1
-    return count
 
 
 class _Delivery:

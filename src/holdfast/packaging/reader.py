@@ -81,7 +81,7 @@ def identify(source: Source) -> Identity:
 
     Raises NotAPackage when the first frame is not the beginning of a package of a known version.
     """
-    with closing(_chunks(source.read(0, 2 * layout.IDENTITY_LIMIT))) as chunks:
+    with closing(_chunks(source.read(0, min(2 * layout.IDENTITY_LIMIT, source.size)))) as chunks:
         first = next(chunks, b"")
         if first[:4] != layout.ZSTD_MAGIC:
             raise NotAPackage(name=source.name, why="it does not begin with a zstd frame")

@@ -35,14 +35,14 @@ class _Block:
 class _Sink(threading.Thread):
     """Writes blocks to one new file."""
 
-    def __init__(self, path: Path, done: Sinks, planned: int, *, direct: bool) -> None:
+    def __init__(self, path: Path, done: Sinks, planned: int, *, direct: bool, durable: bool) -> None:
         super().__init__(name=f"sink-{path.name}")
         self.path, self._done, self._planned = path, done, planned
         self.blocks: queue.SimpleQueue[_Block | None] = queue.SimpleQueue()
         self.error: HoldfastError | None = None
         self.abandoned = False  # the files will be removed: no need to write on
         self._at = 0
-        self._direct = direct
+        self._direct, self._durable = direct, durable
         self._fd = self._create()
 
     def _create(self) -> int:
@@ -101,6 +101,10 @@ class _Sink(threading.Thread):
                 self._set_direct(self._fd, wanted=False)
 
     def _make_durable(self) -> None:
+        if not self._durable:
+            os.close(self._fd)
+            self._fd = -1
+            return
         os.fsync(self._fd)
         with contextlib.suppress(OSError):  # only advice: what was written is not read from the cache again
             os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -136,7 +140,7 @@ class Sinks:
     As a context it removes all of them when the block ends with an exception.
     """
 
-    def __init__(self, paths: Sequence[Path], *, direct: bool, planned: int) -> None:
+    def __init__(self, paths: Sequence[Path], *, direct: bool, durable: bool, planned: int) -> None:
         """Create the files; each must not exist. `planned` is about how many bytes come.
 
         Raises Conflict, NoSpace and MediumFailed.
@@ -148,7 +152,7 @@ class Sinks:
         self.size = 0
         try:
             for path in paths:
-                self._sinks.append(_Sink(path, self, planned, direct=direct))
+                self._sinks.append(_Sink(path, self, planned, direct=direct, durable=durable))
         except BaseException:
             for sink in self._sinks:
                 sink.remove()

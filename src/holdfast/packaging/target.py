@@ -26,6 +26,7 @@ _READ_SIZE: Final = 1 << 20
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_UNNAMED = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL})  # NFS, old kernels
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENOTEMPTY})
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,6 +40,7 @@ class TargetFolder:
         self._preserve_owner = preserve_owner
         self._mark = mark
         self._count = itertools.count()
+        self._unnamed = True  # until the file system says that it has no files without a name
         self._last: bytes = b""
         self._fd = -1
         with self._told(os.fsencode(root)):
@@ -93,28 +95,43 @@ class TargetFolder:
     # ---- files ----
 
     def write_file(self, entry: Entry, pieces: Iterator[memoryview], check: Callable[[], bool]) -> None:
-        """Write a file under a temporary name, and give it its final one when `check` says that the content is right.
+        """Write a file without a name, and give it its own one when `check` says that the content is right.
 
         Raises DigestMismatch when it is not, Conflict, NotAllowed, NoSpace, MediumFailed, and what `pieces` raises.
         """
         folder, _, name = entry.path.rpartition(b"/")
         with self._told(entry.path):
             parent = self._folder(folder, create=True)
-            temporary = f".holdfast-{self._mark}{next(self._count):x}.part".encode()
-            fd = os.open(temporary, _NEW, 0o600, dir_fd=parent)
+            fd, temporary = self._new_file(parent)
             try:
                 _write(fd, pieces, 0, sparse=entry.sparse)
                 _require(entry, check)
                 if entry.sparse:
                     os.ftruncate(fd, entry.size)
                 self._dress(fd, entry)
-                _rename_new(parent, temporary, name)
+                if temporary:
+                    _rename_new(parent, temporary, name)
+                else:
+                    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=parent, follow_symlinks=True)
             except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=parent)
+                if temporary:
+                    with contextlib.suppress(OSError):
+                        os.unlink(temporary, dir_fd=parent)
                 raise
             finally:
                 os.close(fd)
+
+    def _new_file(self, parent: int) -> tuple[int, bytes]:
+        """Return a new file and its temporary name, b"" when it has none: then a killed delivery leaves nothing."""
+        if self._unnamed:
+            try:
+                return os.open(b".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=parent), b""
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED:
+                    raise
+                self._unnamed = False
+        temporary = f".holdfast-{self._mark}{next(self._count):x}.part".encode()
+        return os.open(temporary, _NEW, 0o600, dir_fd=parent), temporary
 
     def write_part(self, entry: Entry, pieces: Iterator[memoryview], check: Callable[[], bool]) -> None:
         """Write one part at its place in the file that collects the parts; `join` gives that its final name."""

@@ -37,12 +37,13 @@ _OWN = frozenset({layout.TREE})
 
 @dataclass(frozen=True, slots=True)
 class PackOptions:
-    """How to pack; none of it changes what the package says, and `threads` and `direct` not one byte of it."""
+    """How to pack; none of it changes what the package says, and `threads`, `direct` and `durable` not one byte."""
 
     level: int = 1
     frame_size: int | None = None  # bytes of tar stream per frame; None: 4 MiB, small files share frames of 1 MiB
     threads: int | None = None  # None: one per core
     direct: bool = True  # write past the page cache where the file system can
+    durable: bool = True  # return only when a power cut can take nothing; staging need not be
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,10 @@ def write_package(
     except OSError as error:
         raise SourceUnreadable(path=printable(os.fsencode(root)), why=error.strerror or str(error)) from error
     try:
-        with Sinks(sinks, direct=(options or PackOptions()).direct, planned=identity.payload_bytes) as files:
-            packing = _Packing(identity, entries, root_fd, files, options or PackOptions())
+        chosen = options or PackOptions()
+        planned = identity.payload_bytes
+        with Sinks(sinks, direct=chosen.direct, durable=chosen.durable, planned=planned) as files:
+            packing = _Packing(identity, entries, root_fd, files, chosen)
             return packing.run(documents, progress or (lambda *_: None), cancelled or (lambda: False))
     finally:
         os.close(root_fd)

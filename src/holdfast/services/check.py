@@ -10,10 +10,11 @@ from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
 from holdfast.errors import Busy, DigestMismatch, HoldfastError, MediumFailed, NotFound
 from holdfast.services.archive import Archive, contract, dataset_row, described
+from holdfast.services.doubt import suspect
 from holdfast.services.pack import plan_copies
-from holdfast.services.proof import release_if_proven, verified
+from holdfast.services.proof import EVIDENCE_ATTRIBUTE, release_if_proven, verified
 from holdfast.services.twins import read_back
-from holdfast.services.write import moved, suspect
+from holdfast.services.write import moved
 from holdfast.wire.datasets import CheckAsked
 
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
@@ -90,19 +91,27 @@ def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError, *, tri
 
 
 def erase(archive: Archive, copy_id: str) -> None:
-    """Take a retired copy off its tape, so that a rebuild from the media does not bring it back."""
+    """Have a tape forget a copy that counts no more, so that a rebuild from the media does not bring it back.
+
+    A retired copy is deleted. A lost one stays, for a bad copy may be all that is left one day, but its tape vouches
+    for it no more.
+    """
     with archive.database.claim(f"copy:{copy_id}") as held:
         if not held:
             return
         with archive.database.transaction() as conn:
             copy = copies.first(conn, "by_id", id=int(copy_id))
             package = packages.first(conn, "by_id", id=copy["package"]) if copy else None
-        if copy is None or package is None or copy["state"] != "retired" or copy["erased_at"] or not copy["tape"]:
+        if copy is None or package is None or copy["erased_at"] or not copy["tape"]:
             return
         try:
             with archive.library.sessions([copy["tape"]], "write", timeout=_DRIVE_WAIT) as (session,):
-                session.delete(package["name"])
-                session.sync(f"holdfast erased {package['id']}")
+                there = any(file.name == package["name"] for file in session.list())
+                if copy["state"] == "retired":
+                    session.delete(package["name"])
+                elif copy["state"] == "lost" and there:
+                    session.set_attributes(package["name"], {EVIDENCE_ATTRIBUTE: "{}"})
+                session.sync(f"holdfast forgot {package['id']}")
         except HoldfastError as error:
             _later(archive, copy, error)
             return

@@ -37,9 +37,9 @@ from holdfast.model.ids import new_id, package_id
 from holdfast.model.names import check_relative, printable
 from holdfast.packaging.extract import extract, finish_parts
 from holdfast.services.archive import Archive, dataset_row, described
+from holdfast.services.doubt import suspect
 from holdfast.services.register import confined
 from holdfast.services.reserve import release, reserve
-from holdfast.services.write import suspect
 from holdfast.tape.library import TapeSession
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +50,12 @@ _FILE_COST: Final = 4096  # bytes that a file takes on a disk beside its content
 _PREFERENCE: Final = ("verified", "written", "suspect")
 
 
-def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str) -> str:
+def ask(
+    archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str, ident: str | None = None
+) -> str:
     """Record the wish for files below `destination` and reserve the room; no path means the whole dataset.
+
+    `ident`, the id of the request, makes it repeatable.
 
     Raises NotFound, InvalidInput, OutsideRoots, NoSpace, Conflict (the dataset is not packed yet).
     """
@@ -63,9 +67,11 @@ def ask(archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], 
         raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
     if target.exists() and not target.is_dir():
         raise InvalidInput(what=f"{destination} is not a folder.")
-    request = new_id()
+    request = ident or new_id()
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
+        if requests.first(conn, "by_id", id=request):
+            return request
         if row["state"] != "closed":
             raise Conflict(
                 what=f"Dataset {dataset} is {row['state']}: its files can be brought back once it is closed."

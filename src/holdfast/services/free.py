@@ -34,17 +34,21 @@ _NAMED: Final = 1000  # differing files that are listed
 _PROGRESS_EVERY: Final = 0.5  # seconds
 
 
-def want_release(archive: Archive, dataset: str, *, person: str, apply: bool) -> str:
+def want_release(archive: Archive, dataset: str, *, person: str, apply: bool, ident: str | None = None) -> str:
     """Ask for the source of a dataset to be compared with the archive and, with `apply`, removed where identical.
+
+    `ident`, the id of the release, makes it repeatable.
 
     Raises NotFound, Conflict (not every package has its proven copies, or there is no source).
     """
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
+        if ident and releases.first(conn, "by_id", id=ident):
+            return ident
         proof = _proof(conn, row)
         if row["source"] is None:
             raise Conflict(what=f"Dataset {dataset} has no source folder on this server.")
-        release = new_id()
+        release = ident or new_id()
         releases.run(
             conn, "insert", id=release, site=archive.site, dataset=dataset, person=person, apply=apply,
             evidence=Jsonb(proof),

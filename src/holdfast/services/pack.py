@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packing: the files of one segment become one package in staging.
 
-Commit point: the transaction that moves the package to `staged`, with the digests and places of its files.
+Commit point: the transaction that moves the package to `staged`, with the digests and places of its files. Staging is
+not made durable: the source is still there, and whoever writes the copies checks the digest of what was staged.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ _LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY: Final = 0.5  # seconds between two notes of progress
 # Tar headers, manifests and incompressible data make a package at most this much larger than its files.
 _OVERHEAD: Final = 1.02
+# Smaller packages stay in the page cache until they are on their tapes; larger ones would push everything else out.
+_CACHED: Final = 2_000_000_000  # bytes
 _PER_FILE: Final = 2048  # bytes, likewise
 
 
@@ -82,7 +85,7 @@ def _write(archive: Archive, row: Row, dataset: Row, planned: list[Packed], hist
             root=bytes(dataset["source"]),
             documents=history,
             sinks=[staged_file(archive, row)],
-            options=PackOptions(level=profile.compression_level),
+            options=PackOptions(level=profile.compression_level, direct=row["payload"] > _CACHED, durable=False),
             progress=_progress(archive, row),
             cancelled=archive.stopping.is_set,
         )

@@ -78,7 +78,6 @@ def _forget_the_dead(conn: Connection) -> None:
     status.run(conn, "dead_workers", seconds=_WORKER_GONE)
     reservations.run(conn, "expire")
     idempotency.run(conn, "expire")
-    idempotency.run(conn, "expire")
 
 
 def _defer_owed(archive: Archive, conn: Connection) -> int:

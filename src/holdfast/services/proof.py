@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import json
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, datasets, packages
 from holdfast.crashpoint import crash_point
 from holdfast.services.archive import Archive, contract, dataset_row, staged_file
+from holdfast.tape.library import TapeSession
+
+DIGEST_ATTRIBUTE: Final = "ltfs.hash.blake3sum"
+EVIDENCE_ATTRIBUTE: Final = "evidence"
 
 
 def verified(archive: Archive, package: Row, copy: Row, *, digest: str) -> None:
@@ -23,6 +28,21 @@ def verified(archive: Archive, package: Row, copy: Row, *, digest: str) -> None:
                 conn, archive.site, "copy.verified", dataset=package["dataset"], package=package["id"],
                 tape=copy["tape"], blake3=digest,
             )  # fmt: skip
+
+
+def testify(archive: Archive, session: TapeSession, row: Row, copy: Row) -> None:
+    """Have the medium say itself how it was written and that it was read back, for the day without a catalogue (P5)."""
+    with archive.database.transaction() as conn:
+        written = copies.first(conn, "by_id", id=copy["id"]) or copy
+    proof = {
+        "generation": written["generation"],
+        "drive": written["drive"],
+        "rate": written["rate"],
+        "written_at": written["written_at"].isoformat() if written["written_at"] else None,
+        "verified_at": datetime.now(UTC).isoformat(),
+    }
+    session.set_attributes(row["name"], {EVIDENCE_ATTRIBUTE: json.dumps(proof)})
+    session.sync(f"holdfast verified {row['id']}")
 
 
 def release_if_proven(archive: Archive, package: str) -> None:

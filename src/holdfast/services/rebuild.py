@@ -26,8 +26,7 @@ from holdfast.packaging.identity import Identity
 from holdfast.packaging.reader import open_package
 from holdfast.services.archive import Archive
 from holdfast.services.deliver import TapeSource
-from holdfast.services.proof import report_safe
-from holdfast.services.write import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE
+from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE, report_safe
 from holdfast.tape.library import FileOnTape, TapeSession
 
 _DRIVE_WAIT: Final = 600.0  # seconds: somebody else may read a whole tape

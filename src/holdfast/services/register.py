@@ -31,8 +31,17 @@ _TITLE_LIMIT: Final = 1000  # characters
 _METADATA_LIMIT: Final = 1000  # keys given by hand
 
 
-def register(archive: Archive, *, person: str, path: str, title: str, profile: str, metadata: dict[str, Any]) -> str:
-    """Record that a folder of this server is to be archived and return the dataset's id.
+def register(
+    archive: Archive,
+    *,
+    person: str,
+    path: str,
+    title: str,
+    profile: str,
+    metadata: dict[str, Any],
+    ident: str | None = None,
+) -> str:
+    """Record that a folder of this server is to be archived and return the dataset's id; `ident` makes it repeatable.
 
     Raises OutsideRoots, InvalidInput, NotFound (profile), AlreadyArchived (with the dataset's id).
     """
@@ -43,7 +52,7 @@ def register(archive: Archive, *, person: str, path: str, title: str, profile: s
         raise InvalidInput(
             what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys."
         )
-    raw = os.fsencode(source)
+    raw, dataset = os.fsencode(source), ident or new_id()
     with archive.database.transaction() as conn:
         contract_row = profiles.first(conn, "newest", name=profile)
         if contract_row is None:
@@ -52,11 +61,12 @@ def register(archive: Archive, *, person: str, path: str, title: str, profile: s
         server = archive.settings.site.server
         # One registration at a time for one source: two that race would both see nothing.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
+        if datasets.first(conn, "by_id", id=dataset):
+            return dataset
         existing = datasets.first(conn, "by_source", site=archive.site, server=server, source=raw)
         # A folder whose source was removed and which holds something again is a new dataset.
         if existing and (existing["source_released_at"] is None or not any(source.iterdir())):
             raise AlreadyArchived(path=printable(raw), dataset=existing["id"])
-        dataset = new_id()
         version = Profile.from_json(contract_row["body"]).version
         datasets.run(
             conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,

@@ -7,51 +7,40 @@ the medium -> `verified` -> staging released with the evidence. Commit points: `
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
-
-from blake3 import blake3
 
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, packages, tapes
 from holdfast.crashpoint import crash_point
 from holdfast.errors import (
-    Busy,
     DigestMismatch,
     HoldfastError,
     IntegrityError,
     MediumFailed,
     NoTapeAvailable,
     NotFound,
-    OperatorNeeded,
     TapeFull,
 )
 from holdfast.model.policy import Room, choose_tapes
-from holdfast.services.archive import Archive, contract, dataset_row, described, staged_file
-from holdfast.services.proof import release_if_proven, verified
-from holdfast.services.reserve import reserve_staging
+from holdfast.services.archive import Archive, contract, dataset_row, described
+from holdfast.services.doubt import fence, suspect
+from holdfast.services.proof import DIGEST_ATTRIBUTE, release_if_proven, testify, verified
+from holdfast.services.recall import chunks, package_file
 from holdfast.services.twins import Put, in_parallel, put_twins, read_back
 from holdfast.tape.library import Extent, TapeSession
 
 _LOG = logging.getLogger(__name__)
-_CHUNK: Final = 4 << 20  # bytes read from staging at once
 _PROGRESS_EVERY: Final = 0.5  # seconds between two notes of progress
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for drives before the job gives its slot back
 # An index entry and the attributes of one file on the tape; bytes.
 _INDEX_ENTRY: Final = 4096
-
-_READABLE: Final = frozenset({"written", "verified", "suspect"})
-
-DIGEST_ATTRIBUTE: Final = "ltfs.hash.blake3sum"
-EVIDENCE_ATTRIBUTE: Final = "holdfast.evidence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ def write(archive: Archive, package: str) -> None:
             return
         crash_point("write.reserved")
         try:
-            with _source(archive, row) as staged:
+            with package_file(archive, row) as staged:
                 _write(archive, row, targets, staged)
         except IntegrityError as error:
             _staging_lost(archive, row, targets, error)
@@ -124,61 +113,6 @@ def _no_tape(archive: Archive, conn: Connection, row: Row, copy: Row) -> None:
         )
 
 
-@contextmanager
-def _source(archive: Archive, row: Row) -> Iterator[Path]:
-    """Yield the file with the package: the staged one, or one recalled from a verified copy for repair."""
-    if row["state"] == "staged":
-        yield staged_file(archive, row)
-        return
-    recalled = archive.settings.staging_path / f"repair-{row['id']}.tar.zst"
-    with reserve_staging(archive, f"repair:{row['id']}", row["size"]):
-        try:
-            _recall(archive, row, recalled)
-            yield recalled
-        finally:
-            recalled.unlink(missing_ok=True)
-
-
-def _recall(archive: Archive, row: Row, target: Path) -> None:
-    with archive.database.transaction() as conn:
-        there = [c for c in copies.all(conn, "of_package", package=row["id"]) if c["state"] in _READABLE]
-    if not there:
-        raise OperatorNeeded(what=f"Every copy of {row['name']} is lost: no tape has it as it was archived.")
-    failure: HoldfastError = NotFound(kind="verified copy of", name=row["name"])
-    for copy in [c for c in there if c["state"] == "verified"]:
-        try:
-            with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
-                _copy_out(session, row, target)
-        except Busy:
-            raise
-        except HoldfastError as error:
-            failure = error
-            suspect(archive, row, copy, error)
-        else:
-            return
-    raise Busy(what=f"{row['name']} cannot be read from any tape now: {failure.sentence}")
-
-
-def _copy_out(session: TapeSession, row: Row, target: Path) -> None:
-    """Copy a package from a tape; a copy that is bad is found here, where it is known which one it is."""
-    done, hasher = 0, blake3()
-    with target.open("wb") as file:
-        for chunk in session.read(row["name"]):
-            file.write(chunk)
-            hasher.update(chunk)
-            done += len(chunk)
-            if done * 2 >= row["size"]:
-                crash_point("recall.half")
-    if (hasher.hexdigest(), done) != (row["digest"], row["size"]):
-        raise DigestMismatch(name=f"{row['name']} on {session.serial}")
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
-
-
 def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path) -> None:
     by_serial = {target.serial: target for target in targets}
     try:
@@ -222,7 +156,7 @@ def _put(row: Row, sessions: Sequence[TapeSession], staged: Path, progress: Call
     return put_twins(
         sessions,
         name=row["name"],
-        chunks=_chunks(staged),
+        chunks=chunks(staged),
         size=row["size"],
         digest=row["digest"],
         attributes=attributes,
@@ -317,7 +251,7 @@ def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: 
             suspect(archive, row, copy, DigestMismatch(name=f"{row['name']} on {session.serial}"))
         else:
             try:
-                _testify(archive, session, row, copy)
+                testify(archive, session, row, copy)
             except HoldfastError as error:
                 suspect(archive, row, copy, error)
                 continue
@@ -340,43 +274,6 @@ def moved(archive: Archive, ids: Sequence[int]) -> Callable[[int], None]:
             copies.run(conn, "moved", ids=list(ids), moved=done)
 
     return note
-
-
-def _testify(archive: Archive, session: TapeSession, row: Row, copy: Row) -> None:
-    """Have the medium say itself how it was written and that it was read back, for the day without a catalogue (P5)."""
-    with archive.database.transaction() as conn:
-        written = copies.first(conn, "by_id", id=copy["id"]) or copy
-    proof = {
-        "generation": written["generation"],
-        "drive": written["drive"],
-        "rate": written["rate"],
-        "written_at": written["written_at"].isoformat() if written["written_at"] else None,
-        "verified_at": datetime.now(UTC).isoformat(),
-    }
-    session.set_attributes(row["name"], {EVIDENCE_ATTRIBUTE: json.dumps(proof)})
-    session.sync(f"holdfast verified {row['id']}")
-
-
-def suspect(archive: Archive, row: Row, copy: Row, error: Exception) -> None:
-    """Mark a copy that could not be read as it should be; it is read once more before it is given up."""
-    with archive.database.transaction() as conn:
-        waiting = described(error, copy["problem"])
-        moved = copies.move(conn, "suspect", to="suspect", id=copy["id"], attempt=copy["attempt"], **waiting)
-        if moved:
-            events.add(
-                conn, archive.site, "copy.suspect", dataset=row["dataset"], package=row["id"], tape=copy["tape"],
-                **waiting["problem"].obj,
-            )  # fmt: skip
-            jobs.defer(conn, "check", str(copy["id"]))
-
-
-def fence(archive: Archive, serial: str, error: Exception) -> None:
-    """Take a failed tape out of use for writing; what is on it stays readable."""
-    with archive.database.transaction() as conn:
-        found = described(error)["problem"]
-        args = {"serial": serial, "state": "broken", "problem": found, "from": ["active", "full", "suspect"]}
-        if tapes.first(conn, "state", **args):
-            events.add(conn, archive.site, "tape.fenced", tape=serial, **found.obj)
 
 
 def _staging_lost(archive: Archive, row: Row, targets: Sequence[_Target], error: IntegrityError) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from holdfast.catalog.queries import idempotency
 from holdfast.errors import Conflict
 from holdfast.identity.person import Person, TokenFile
+from holdfast.model.ids import new_id
 from holdfast.services.archive import Archive
 
 _BEARER = HTTPBearer(auto_error=False, description="the token of `holdfast`, see DATA/token")
@@ -45,25 +46,31 @@ IdempotencyKey = Annotated[
 M = TypeVar("M", bound=BaseModel)
 
 
-def once(archive: Archive, person: Person, key: str | None, wish: BaseModel, work: Callable[[], M], kind: type[M]) -> M:
+def once(
+    archive: Archive, person: Person, key: str | None, wish: BaseModel, work: Callable[[str], M], kind: type[M]
+) -> M:
     """Do `work`, or give the answer that the same call with the same key was given before.
 
-    Raises Conflict when the key was used for another call.
+    `work` gets the id of what it makes, and makes nothing when that is there: so a call that was killed before it was
+    answered can be repeated too. Raises Conflict when the key was used for another call.
     """
     if key is None:
-        return work()
+        return work(new_id())
     asked = hashlib.sha256(f"{kind.__name__} {wish.model_dump_json()}".encode()).hexdigest()
     with archive.database.claim(f"idempotency:{person.name}:{key}") as held:
         if not held:
             raise Conflict(what="A call with the same idempotency key is being answered now. Repeat it in a moment.")
         with archive.database.transaction() as conn:
             known = idempotency.first(conn, "by_key", person=person.name, key=key)
+            ident = str(known["ident"]) if known else new_id()
+            if known is None:
+                idempotency.run(conn, "insert", person=person.name, key=key, request=asked, ident=ident)
         if known and known["request"] != asked:
             raise Conflict(what="This idempotency key was used for another call.")
-        if known:
+        if known and known["body"] is not None:
             return kind.model_validate_json(json.dumps(known["body"]))
-        answer = work()
+        answer = work(ident)
         with archive.database.transaction() as conn:
             body = Jsonb(answer.model_dump(mode="json"))
-            idempotency.run(conn, "insert", person=person.name, key=key, request=asked, body=body)
+            idempotency.run(conn, "answered", person=person.name, key=key, body=body)
         return answer

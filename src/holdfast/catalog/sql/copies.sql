@@ -88,7 +88,8 @@ order by id limit %(limit)s
 
 -- unerased --
 select copy.id from copy join tape on tape.serial = copy.tape
-where copy.state = 'retired' and erased_at is null and next_try <= now() and tape.state in ('active', 'full', 'suspect')
+where copy.state in ('retired', 'lost') and erased_at is null and next_try <= now()
+  and tape.state in ('active', 'full', 'suspect')
 order by copy.id limit %(limit)s
 
 -- owed --

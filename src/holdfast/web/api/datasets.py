@@ -31,9 +31,15 @@ def archive_folder(
     """Archive a folder of the server in place."""
     may(person, "archive")
 
-    def work() -> DatasetDetail:
-        ident = register.register(
-            archive, person=person.name, path=wish.path, title=wish.title, profile=wish.profile, metadata=wish.metadata
+    def work(ident: str) -> DatasetDetail:
+        register.register(
+            archive,
+            ident=ident,
+            person=person.name,
+            path=wish.path,
+            title=wish.title,
+            profile=wish.profile,
+            metadata=wish.metadata,
         )
         return show.dataset(archive, ident)
 
@@ -102,8 +108,9 @@ def release(
     """Plan, and with `apply` do, the removal of source files that are byte-identical to what is archived."""
     may(person, "release")
 
-    def work() -> Release:
-        return show.release(archive, free.want_release(archive, dataset, person=person.name, apply=wish.apply))
+    def work(ident: str) -> Release:
+        free.want_release(archive, dataset, ident=ident, person=person.name, apply=wish.apply)
+        return show.release(archive, ident)
 
     return once(archive, person, idempotency_key, wish, work, Release)
 

@@ -21,10 +21,10 @@ def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key:
     """Ask for files back, to a folder of the server; the room is reserved at once."""
     may(person, "request")
 
-    def work() -> Request:
+    def work(ident: str) -> Request:
         paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
-        ident = deliver.ask(
-            archive, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination
+        deliver.ask(
+            archive, ident=ident, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination
         )
         return show.request(archive, ident)
 

@@ -94,7 +94,7 @@ create table copy (
     written_at   timestamptz,
     verified_at  timestamptz,
     check_wanted timestamptz,                        -- somebody asked for a new read; newer than verified_at: owed
-    erased_at    timestamptz,                        -- a retired copy that is gone from its medium
+    erased_at    timestamptz,                        -- retired: gone from its tape; lost: its tape vouches no more
     problem      jsonb,
     next_try     timestamptz not null default now(),
     created_at   timestamptz not null default now()
@@ -107,7 +107,7 @@ create unique index copy_number on copy (package, number) where state not in ('l
 -- planner: what is not proven, or is to be proven again.
 create index copy_unfinished on copy (state, next_try) where state in ('planned', 'writing', 'written', 'suspect');
 create index copy_check on copy (check_wanted) where check_wanted is not null;
-create index copy_erase on copy (next_try) where state = 'retired' and erased_at is null;
+create index copy_erase on copy (next_try) where state in ('retired', 'lost') and erased_at is null;
 
 -- About 1,000 entries of a dataset in path order; a row per file would cost six times the room.
 create table listing (
@@ -218,7 +218,8 @@ create table idempotency (
     person     text        not null,
     key        text        not null,
     request    text        not null,                 -- digest of method, path and body
-    body       jsonb       not null,
+    ident      text        not null,                 -- what the call makes, chosen before it is made
+    body       jsonb,                                -- null: the call did not end
     created_at timestamptz not null default now(),
     primary key (person, key)
 );
