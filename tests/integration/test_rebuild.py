@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from holdfast.errors import Conflict
+from holdfast.services import check, free, show
 from holdfast.services import rebuild as service
-from holdfast.services import show
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -210,3 +210,52 @@ def test_evidence_that_makes_no_sense_is_no_evidence(site: SmallSite, evidence: 
     rebuild(site)
     site.drain()
     assert site.show(dataset).level == "preserved"
+
+
+def test_two_datasets_of_one_folder_are_both_rebuilt(site: SmallSite) -> None:
+    made = []
+    for content in (b"first", b"second"):
+        made.append(site.archive_folder({"a": content}))
+        site.drain()
+        free.want_release(site.archive, made[-1], person="tester", apply=True)
+        site.drain()
+    forget(site)
+    assert rebuild(site).problems == []
+    assert [site.show(dataset).level for dataset in made] == ["preserved", "preserved"]
+    assert [bool(site.show(dataset).source_released_at) for dataset in made] == [True, False]
+
+
+def test_p6_a_rebuild_that_was_killed_is_completed_by_the_next(
+    filled: tuple[SmallSite, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, made = filled
+    forget(site)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(service, "_complete", killed)
+        with pytest.raises(Killed):
+            rebuild(site)
+    rebuild(site)
+    assert all(site.show(dataset).safe_at for dataset in made)
+
+
+def test_p2_a_lost_copy_does_not_come_back_as_verified(site: SmallSite) -> None:
+    dataset = site.archive_folder({"a": sample(50_000)})
+    site.drain()
+    [package] = site.show(dataset).packages
+    bad = site.tapes(dataset)[0]
+    with (site.library / bad / package.name).open("r+b") as file:
+        file.seek(1000)
+        file.write(bytes(5000))
+    check.want_check(site.archive, dataset, person="tester")
+    site.drain()
+    assert bad not in site.tapes(dataset)
+    forget(site)
+    rebuild(site)
+    assert bad not in site.tapes(dataset)

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import copies, datasets, packages, profiles
-from holdfast.errors import Conflict, HoldfastError
+from holdfast.errors import Conflict, HoldfastError, NotAPackage
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
 from holdfast.model.names import SUFFIX
@@ -65,8 +65,9 @@ def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> R
         except HoldfastError as error:
             found.problems.append((serial, error.sentence))
     with archive.database.transaction() as conn:
-        for dataset in sorted(found.datasets):
-            _complete(archive, conn, dataset, found)
+        # Also those that an earlier run, which was killed, restored.
+        for row in datasets.all(conn, "incomplete"):
+            _complete(archive, conn, row["id"], found)
     return found
 
 
@@ -104,16 +105,20 @@ def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebui
 def _restore(
     conn: Connection, identity: Identity, file: FileOnTape, entries: list[Packed], documents: dict[str, bytes]
 ) -> None:
-    about: dict[str, Any] = json.loads(documents["metadata/dataset.json"])
-    contract = Profile.from_json(about["profile"])
+    try:
+        about: dict[str, Any] = json.loads(documents["metadata/dataset.json"])
+        contract = Profile.from_json(about["profile"])
+        metadata = {key: item["value"] for key, item in about["metadata"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise NotAPackage(name=file.name, why="its metadata cannot be read") from error
     profiles.run(conn, "insert", name=contract.name, version=contract.version, body=Jsonb(about["profile"]))
     payload = sum(packed.entry.size for packed in entries)
     files = sum(p.entry.kind == "file" and (p.entry.part is None or p.entry.part.number == 1) for p in entries)
     datasets.run(
         conn, "restore", id=identity.dataset, site=identity.site, title=identity.title, owner=identity.owner,
         profile=contract.name, profile_version=contract.version, server=identity.server, source=identity.source_path,
-        metadata=Jsonb({key: item["value"] for key, item in about["metadata"].items()}), segments=identity.segments,
-        created_at=identity.created,
+        metadata=Jsonb(metadata), segments=identity.segments,
+        created_at=identity.created, source_released_at=_passed_on(conn, identity),
     )  # fmt: skip
     package = package_id(identity.dataset, identity.segment)
     packages.run(
@@ -122,6 +127,22 @@ def _restore(
     )  # fmt: skip
     datasets.run(conn, "add_totals", id=identity.dataset, files=files, bytes=payload)
     listings.write(conn, identity.dataset, identity.segment, entries, packed=True)
+
+
+def _passed_on(conn: Connection, identity: Identity) -> datetime | None:
+    """Return when the folder of a dataset passed on to a newer one, None when it is the newest.
+
+    A folder is archived again only when its content had been removed, so all but its newest dataset are without source.
+    """
+    args = {"site": identity.site, "server": identity.server, "source": identity.source_path}
+    other = datasets.first(conn, "by_source", **args)
+    if other is None or other["id"] == identity.dataset:
+        return None
+    if other["created_at"] > identity.created:
+        newer: datetime = other["created_at"]
+        return newer
+    datasets.run(conn, "source_passed_on", **args, id=identity.dataset, at=identity.created)
+    return None
 
 
 def _restore_copy(conn: Connection, package: str, serial: str, file: FileOnTape) -> int:

@@ -54,7 +54,7 @@ update copy set state = 'planned', tape = %(tape)s, problem = %(problem)s, next_
 where id = %(id)s and attempt = %(attempt)s and state = any(%(from)s) returning *
 
 -- lost --
-update copy set state = 'lost', problem = %(problem)s, check_wanted = null
+update copy set state = 'lost', problem = %(problem)s, check_wanted = null, next_try = now()
 where id = %(id)s and attempt = %(attempt)s and state = any(%(from)s) returning *
 
 -- retire_all --

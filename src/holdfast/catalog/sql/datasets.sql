@@ -5,9 +5,9 @@ values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_v
 -- restore --
 -- From the media: as it was, with its times.
 insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, segments, files,
-                     bytes, created_at, closed_at)
+                     bytes, created_at, closed_at, source_released_at)
 values (%(id)s, %(site)s, %(title)s, %(owner)s, 'closed', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
-        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s)
+        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s, %(source_released_at)s)
 on conflict (id) do nothing
 
 -- by_id --
@@ -16,9 +16,9 @@ join profile on profile.name = dataset.profile and profile.version = dataset.pro
 where id = %(id)s
 
 -- by_source --
-select id, title, state, source_released_at from dataset
+select id, title, state, created_at, source_released_at from dataset
 where site = %(site)s and server = %(server)s and source = %(source)s and state <> 'deleted'
-order by source_released_at desc nulls first limit 1
+order by source_released_at desc nulls first, created_at desc limit 1
 
 -- page --
 select dataset.*, profile.body as contract from dataset
@@ -52,6 +52,16 @@ where id = %(id)s and state = any(%(from)s) returning id
 
 -- problem --
 update dataset set problem = %(problem)s where id = %(id)s
+
+-- incomplete --
+-- Restored from the media, but not yet looked at as a whole.
+select id from dataset where state = 'closed' and not exists (
+  select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt') order by id
+
+-- source_passed_on --
+-- The folder belongs to the newest of its datasets; those before had been removed from it.
+update dataset set source_released_at = %(at)s
+where site = %(site)s and server = %(server)s and source = %(source)s and id <> %(id)s and source_released_at is null
 
 -- source_released --
 update dataset set source_released_at = now() where id = %(id)s
