@@ -19,7 +19,8 @@ from holdfast.crashpoint import CRASH_POINTS
 WHOLE = "HOLDFAST_TEST_INSTANTS" in os.environ
 # Repair needs a broken twin, which only the campaign with forked workers makes.
 POINTS = [point for point in CRASH_POINTS if point != "recall.half"] if WHOLE else ["write.synced", "release.committed"]
-INSTANTS = int(os.environ.get("HOLDFAST_TEST_INSTANTS", "1"))
+# A whole site takes ten times as long to kill and start as a worker.
+INSTANTS = max(int(os.environ.get("HOLDFAST_TEST_INSTANTS", "1")) // 10, 1)
 
 
 @pytest.fixture
