@@ -62,6 +62,7 @@ def create_app(archive: Archive) -> FastAPI:
     app.state.archive = archive
     app.state.tokens = TokenFile(archive.settings.token_file)
     problems.install(app)
+    problems.describe(app)
     app.add_middleware(BodyLimit)
     for module in (datasets, requests, status):
         app.include_router(module.router, prefix=PREFIX)

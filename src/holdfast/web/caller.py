@@ -47,16 +47,18 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def once(
-    archive: Archive, person: Person, key: str | None, wish: BaseModel, work: Callable[[str], M], kind: type[M]
-) -> M:
+    archive: Archive, person: Person, key: str | None, wish: BaseModel, work: Callable[[str], M], kind: type[M], *,
+    about: str = "",
+) -> M:  # fmt: skip
     """Do `work`, or give the answer that the same call with the same key was given before.
 
     `work` gets the id of what it makes, and makes nothing when that is there: so a call that was killed before it was
-    answered can be repeated too. Raises Conflict when the key was used for another call.
+    answered can be repeated too. `about` is what the call names in its path. Raises Conflict when the key was used for
+    another call.
     """
     if key is None:
         return work(new_id())
-    asked = hashlib.sha256(f"{kind.__name__} {wish.model_dump_json()}".encode()).hexdigest()
+    asked = hashlib.sha256(f"{kind.__name__} {about} {wish.model_dump_json()}".encode()).hexdigest()
     with archive.database.claim(f"idempotency:{person.name}:{key}") as held:
         if not held:
             raise Conflict(what="A call with the same idempotency key is being answered now. Repeat it in a moment.")

@@ -88,4 +88,21 @@ def install(app: FastAPI) -> None:
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors that a route may answer."""
     always = {401, 403, 422, 500, 503}
-    return {code: {"model": ProblemDocument, "content": {_MEDIA_TYPE: {}}} for code in sorted(always | set(codes))}
+    return {code: {"model": ProblemDocument} for code in sorted(always | set(codes))}
+
+
+def describe(app: FastAPI) -> None:
+    """Have the application's description say that errors are problem documents: FastAPI knows one media type only."""
+    described = app.openapi
+
+    def with_problems() -> dict[str, Any]:
+        schema = described()
+        for methods in schema["paths"].values():
+            for route in methods.values():
+                for status, response in route["responses"].items():
+                    content = response.get("content", {})
+                    if status >= "400" and "application/json" in content:
+                        content[_MEDIA_TYPE] = content.pop("application/json")
+        return schema
+
+    app.openapi = with_problems  # type: ignore[method-assign]

@@ -112,7 +112,7 @@ def release(
         free.want_release(archive, dataset, ident=ident, person=person.name, apply=wish.apply)
         return show.release(archive, ident)
 
-    return once(archive, person, idempotency_key, wish, work, Release)
+    return once(archive, person, idempotency_key, wish, work, Release, about=dataset)
 
 
 @router.get("/releases/{release}", responses=responses(404))
@@ -123,8 +123,11 @@ def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
 
 
 def raw(text: str) -> bytes:
-    """Return a path as bytes."""
-    return text.encode("utf-8", "surrogateescape")
+    """Return a path as bytes. Raises InvalidInput."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise InvalidInput(what="A path holds half of a character.") from error
 
 
 def unbase64(text: str) -> bytes:
