@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,10 +26,19 @@ _LOOK: Final = 0.05  # seconds between two looks
 _PROGRAM: Final = Path(sys.executable).with_name("holdfast")
 
 
+@cache
+def _compiled() -> str:
+    """Return a folder for compiled modules: many programs are started, and compiling takes longer than they do."""
+    folder = tempfile.mkdtemp(prefix="holdfast-compiled-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def environment(**more: str) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
-    return {**clean, **more}
+    clean.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**clean, "PYTHONPYCACHEPREFIX": _compiled(), **more}
 
 
 def wait_for(fact: Callable[[], object], what: str, *, patience: float = _PATIENCE) -> None:
