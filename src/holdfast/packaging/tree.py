@@ -24,7 +24,7 @@ from typing import Any
 from holdfast.errors import Damaged
 from holdfast.model.entry import Entry, Kind, Part
 from holdfast.model.names import stored_path
-from holdfast.packaging.identity import canonical_json, is_utf8
+from holdfast.packaging.identity import canonical_json, is_utf8, quoted
 from holdfast.packaging.layout import DATA, DIGEST_SIZE
 
 HEAD = b'{"entries":['
@@ -34,7 +34,7 @@ TAIL = b'\n],"version":1}\n'
 def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
     """Return one entry, without line break; `stored` is its name below `data/`."""
     if entry.kind == "file" and not (entry.sparse or entry.part or entry.xattrs) and stored.encode() == entry.path:
-        name = json.dumps(stored, ensure_ascii=False)
+        name = quoted(stored)
         return (
             f'{{"gid":{entry.gid},"mode":"{entry.mode:04o}","mtime_ns":{entry.mtime_ns},'
             f'"path":{name},"uid":{entry.uid}}}'
