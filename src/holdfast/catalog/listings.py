@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of datasets: compressed blocks of about 1,000 sorted entries.
 
-A block is zstd over one JSON line with the columns of its entries, followed by their raw SHA-512 digests. Paths are
+A block is zstd over three parts: a JSON line with the paths, one with the other columns, and the raw SHA-512 digests. Paths are
 kept as text with surrogate escapes, so that any bytes survive.
 """
 
@@ -13,6 +13,7 @@ import json
 import sys
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, islice, pairwise
 from typing import Any, Final
 
@@ -75,8 +76,8 @@ def _steps(values: list[int]) -> list[int]:
 def encode(entries: Sequence[Packed]) -> bytes:
     """Return the block of `entries`."""
     plain = [packed.entry for packed in entries]
-    columns = {
-        "path": [_text(entry.path) for entry in plain],
+    paths = [_text(entry.path) for entry in plain]
+    columns: dict[str, Any] = {
         "kind": [_KINDS.index(entry.kind) for entry in plain],
         "size": [entry.size for entry in plain],
         "mtime": _steps([entry.mtime_ns for entry in plain]),
@@ -91,7 +92,8 @@ def encode(entries: Sequence[Packed]) -> bytes:
     if columns["digests"] == list(range(len(entries))):
         columns["digests"] = True  # every entry has one
     digests = b"".join(packed.location.digest for packed in entries)
-    return zstd.compress(json.dumps(columns, separators=(",", ":")).encode() + b"\n" + digests, _LEVEL)
+    lines = (json.dumps(part, separators=(",", ":")).encode() for part in (paths, columns))
+    return zstd.compress(b"\n".join([*lines, digests]), _LEVEL)
 
 
 class Block:
@@ -99,13 +101,17 @@ class Block:
 
     def __init__(self, block: bytes) -> None:
         """Decode what `encode` gave."""
-        head, _, self._digests = zstd.decompress(block).partition(b"\n")
-        self._columns: dict[str, Any] = json.loads(head)
-        self.paths = [path.encode("utf-8", "surrogateescape") for path in self._columns["path"]]
-        self._mtimes = list(accumulate(self._columns["mtime"]))
-        self._frames = list(accumulate(self._columns["frame"]))
-        known = self._columns["digests"]
-        self._digest_of = range(len(self.paths)) if known is True else known
+        paths, self._head, self._digests = zstd.decompress(block).split(b"\n", 2)
+        self.paths = [_raw(path) for path in json.loads(paths)]
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        columns: dict[str, Any] = json.loads(self._head)
+        columns["mtime"] = list(accumulate(columns["mtime"]))
+        columns["frame"] = list(accumulate(columns["frame"]))
+        if columns["digests"] is True:
+            columns["digests"] = range(len(self.paths))
+        return columns
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -128,7 +134,7 @@ class Block:
             path=self.paths[n],
             kind=_KINDS[columns["kind"][n]],
             size=columns["size"][n],
-            mtime_ns=self._mtimes[n],
+            mtime_ns=columns["mtime"][n],
             mode=columns["mode"][n],
             uid=columns["uid"][n],
             gid=columns["gid"][n],
@@ -138,12 +144,13 @@ class Block:
             whole_size=part[3] if part else 0,
             xattrs=tuple((name, base64.b64decode(value)) for name, value in rare.get("xattrs", {}).items()),
         )
-        location = Location(self._frames[n], columns["skip"][n], self._digest(n))
+        location = Location(columns["frame"][n], columns["skip"][n], self._digest(n))
         return Packed(entry, location, bytes.fromhex(rare.get("whole", "")))
 
     def _digest(self, n: int) -> bytes:
-        place = bisect_left(self._digest_of, n)
-        if place == len(self._digest_of) or self._digest_of[place] != n:
+        known = self._columns["digests"]
+        place = bisect_left(known, n)
+        if place == len(known) or known[place] != n:
             return b""
         return self._digests[place * _DIGEST : (place + 1) * _DIGEST]
 
@@ -154,7 +161,8 @@ def write(conn: Connection, dataset: str, segment: int, entries: Iterable[Packed
     with conn.cursor() as cursor, cursor.copy(_SQL["copy_in"]) as copy:
         copy.set_types(["text", "int4", "bytea", "bool", "int4", "int4[]", "bytea"])
         while block := list(islice(iterator, BLOCK)):
-            names = sorted({name_hash(p.entry.path) for p in block})
+            # What is only planned cannot be found by name yet, and need not be indexed twice.
+            names = sorted({name_hash(p.entry.path) for p in block}) if packed else []
             row = (dataset, segment, block[-1].entry.path, packed, len(block), names, encode(block))
             copy.write_row(row)
 
@@ -235,6 +243,8 @@ def children(
 
 def find_name(conn: Connection, name: bytes, *, limit: int = 100) -> list[tuple[str, Packed]]:
     """Return (dataset, entry) of files with this base name in all datasets, a file in parts by its last part."""
+    # The names lie beside the table, which therefore looks so small to the planner that it would read all of it.
+    conn.execute("set local enable_seqscan = off")
     result: list[tuple[str, Packed]] = []
     at: dict[str, Any] = {"dataset": "", "path": b"", "segment": 0}
     while rows := conn.execute(_SQL["by_name"], {**at, "hash": name_hash(name), "limit": limit}).fetchall():

@@ -17,6 +17,9 @@ where dataset = %(dataset)s and (last_path, segment) > (%(path)s, %(segment)s)
 order by last_path, segment limit %(limit)s
 
 -- by_name --
-select dataset, last_path, segment, block from listing
-where names @> array[%(hash)s::int] and (dataset, last_path, segment) > (%(dataset)s, %(path)s, %(segment)s)
+-- Fenced: the planner must not walk the primary key, which has the order but not the names.
+with found as materialized (
+  select dataset, last_path, segment, block from listing where names @> array[%(hash)s::int])
+select dataset, last_path, segment, block from found
+where (dataset, last_path, segment) > (%(dataset)s, %(path)s, %(segment)s)
 order by dataset, last_path, segment limit %(limit)s
