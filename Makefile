@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:
 	@echo 'make demo    show the archive at work, with the sample data in examples/'
 	@echo 'make up      run an archive in the folder archive/'
-	@echo 'make test    run all tests (installs zstd on Debian when run as root)'
+	@echo 'make test    run all tests (on Debian, as root, it installs zstd and PostgreSQL)'
 	@echo 'make lint    check style, types and layers'
 	@echo 'make crash   kill the archive at every crash point and see that nothing is lost'
 	@echo 'make bench   measure'

@@ -238,7 +238,6 @@ server.stop()
     subprocess.run([sys.executable, "-c", program, str(folder)], check=True)
 
 
-@pytest.mark.skipif(not list(Path("/usr/lib/postgresql").glob("*/bin/initdb")), reason="no PostgreSQL of the system")
 def test_the_systems_programs_do_as_well(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = EmbeddedPostgres(folder)
     with monkeypatch.context() as patch:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from typing import Any, Final
@@ -75,7 +76,7 @@ def _typed(text: str) -> str | int | float:
             number = kind(text)
         except ValueError:
             continue
-        if str(number) == text:
+        if str(number) == text and math.isfinite(number):
             return number
     return text
 
