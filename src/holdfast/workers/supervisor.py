@@ -6,6 +6,7 @@ They are forked from a process that has loaded the program once, so that seven o
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -22,6 +23,8 @@ _LOG = logging.getLogger(__name__)
 _STOP_WAIT: Final = 10.0  # seconds for the parts to end by themselves
 _CALM: Final = 1.0  # seconds before a part that ended is started again
 _POLL: Final = 0.1  # seconds
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 Part = tuple[Callable[..., None], tuple[Any, ...]]  # a module-level function and its arguments
 
@@ -77,6 +80,8 @@ class Supervisor:
 
 
 def _run(work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    # Without the process that forked us the supervisor could not tell whether we live, and would start a second one.
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     work(*arguments)
 
