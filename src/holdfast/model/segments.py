@@ -57,8 +57,10 @@ def cut(entries: Iterable[Entry], *, limit: int, most: int) -> Iterator[tuple[in
     flushed_count = 0
     held = _Segment()
     for entry in (part for whole in entries for part in in_parts(whole, limit)):
-        full = flushed + held.used + cost(entry) > limit or flushed_count + len(held.entries) >= most
-        if full and (flushed_count or held.entries):
+        # Twice, when what a folder moves to the next segment leaves no room there either.
+        while (flushed_count or held.entries) and (
+            flushed + held.used + cost(entry) > limit or flushed_count + len(held.entries) >= most
+        ):
             keep = _folder_start(held.entries, entry, flushed, limit)
             if held.entries[:keep]:
                 yield number, held.entries[:keep]
