@@ -7,6 +7,7 @@ Above all other layers, for each starts one of them; `holdfast.cli.main` knows t
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -38,7 +39,9 @@ def _stopping() -> Iterator[threading.Event]:
     """Yield an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored: a supervisor decides for us
+    # A part that a supervisor forked leaves Ctrl-C to it. `up` listens even where a shell that started it in the
+    # background has SIGINT ignored.
+    if multiprocessing.parent_process() is None:
         signal.signal(signal.SIGINT, lambda *_: stop.set())
     yield stop
 
