@@ -122,7 +122,8 @@ class Campaign:
             assert (shown.state, shown.level, shown.pending) == ("closed", "preserved", [])
             _copies_are_what_they_say(site, shown.packages)
             _events_tell_it_once(site, self.dataset)
-            assert site.staged() == []
+            staged = site.staged()
+            assert staged == [], staged
             assert site.rows("select * from reservation") == []
             self._delivered(site)
             self._released(site)

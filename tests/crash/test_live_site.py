@@ -18,7 +18,11 @@ from holdfast.crashpoint import CRASH_POINTS
 # The short form shows that it works; `make crash` sets HOLDFAST_TEST_INSTANTS and walks all points.
 WHOLE = "HOLDFAST_TEST_INSTANTS" in os.environ
 # Repair needs a broken twin, which only the campaign with forked workers makes.
-POINTS = [point for point in CRASH_POINTS if point != "recall.half"] if WHOLE else ["write.synced", "release.committed"]
+POINTS = (
+    [point for point in CRASH_POINTS if not point.startswith("recall.")]
+    if WHOLE
+    else ["write.synced", "release.committed"]
+)
 # A whole site takes ten times as long to kill and start as a worker.
 INSTANTS = max(int(os.environ.get("HOLDFAST_TEST_INSTANTS", "1")) // 10, 1)
 

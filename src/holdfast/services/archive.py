@@ -37,7 +37,12 @@ class Archive:
 
 def staged_file(archive: Archive, package: Row) -> Path:
     """Return where a package lies in staging; each attempt has a file of its own, so that a late worker harms none."""
-    return archive.settings.staging_path / f"{package['id']}.{package['attempt']}.tar.zst"
+    return archive.settings.staging_path / f"{package['id']}.{package['attempt']}.package"
+
+
+def recalled_file(archive: Archive, package: Row) -> Path:
+    """Return where a released package lies in staging while a copy of it is being replaced from another one."""
+    return archive.settings.staging_path / f"{package['id']}.recalled.package"
 
 
 def dataset_row(conn: Connection, dataset: str) -> Row:

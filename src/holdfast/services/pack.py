@@ -24,7 +24,7 @@ from holdfast.model.policy import CopyFact, copies_owed
 from holdfast.packaging.identity import Identity
 from holdfast.packaging.writer import PackOptions, Written, write_package
 from holdfast.services import documents
-from holdfast.services.archive import Archive, contract, dataset_row, described, staged_file
+from holdfast.services.archive import Archive, contract, dataset_row, described, recalled_file, staged_file
 from holdfast.services.reserve import reserve_staging
 
 _LOG = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def pack(archive: Archive, package: str) -> None:
 
 def _sweep(archive: Archive, row: Row) -> None:
     """Remove what earlier attempts left; we hold the claim, so nobody needs it."""
-    for file in archive.settings.staging_path.glob(f"{row['id']}.*.tar.zst"):
+    for file in archive.settings.staging_path.glob(f"{row['id']}.*.package"):
         file.unlink(missing_ok=True)
 
 
@@ -169,15 +169,14 @@ def fail_dataset(archive: Archive, dataset: str, error: HoldfastError) -> None:
 
 
 def sweep_staging(archive: Archive) -> None:
-    """Remove files from staging that no package needs: of ended attempts, released and retired packages."""
+    """Remove files from staging that no package needs: of ended attempts, ended repairs, released and retired packages."""
     folder: Path = archive.settings.staging_path
     # List first: a file made after the question is not in the list, so it cannot be removed by mistake.
-    files = {file.name: file for file in folder.glob("*.tar.zst")}
+    files = {file.name: file for file in folder.glob("*.package")}
     if not files:
         return
     with archive.database.transaction() as conn:
-        rows = packages.all(conn, "in_staging")
-    needed = {staged_file(archive, row).name for row in rows}
+        needed = {staged_file(archive, row).name for row in packages.all(conn, "in_staging")}
+        needed |= {recalled_file(archive, row).name for row in packages.all(conn, "in_repair")}
     for name in files.keys() - needed:
-        if not name.startswith("repair-"):
-            files[name].unlink(missing_ok=True)
+        files[name].unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Busy, DigestMismatch, HoldfastError, NotFound, OperatorNeeded
-from holdfast.services.archive import Archive, staged_file
+from holdfast.services.archive import Archive, recalled_file, staged_file
 from holdfast.services.doubt import suspect
 from holdfast.services.reserve import reserve_staging
 from holdfast.tape.library import TapeSession
@@ -31,11 +31,12 @@ def package_file(archive: Archive, row: Row) -> Iterator[Path]:
     if row["state"] == "staged":
         yield staged_file(archive, row)
         return
-    recalled = archive.settings.staging_path / f"repair-{row['id']}.tar.zst"
+    recalled = recalled_file(archive, row)
     with reserve_staging(archive, f"repair:{row['id']}", row["size"]):
         try:
             _recall(archive, row, recalled)
             yield recalled
+            crash_point("recall.used")
         finally:
             recalled.unlink(missing_ok=True)
 

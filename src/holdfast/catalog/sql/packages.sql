@@ -55,5 +55,10 @@ select id from package where state = 'staged'
 -- in_staging --
 select id, attempt from package where state in ('packing', 'staged')
 
+-- in_repair --
+-- Packages that may lie in staging again, because a copy of them is being replaced.
+select id from package where state = 'released'
+  and exists (select from copy where package = package.id and state in ('planned', 'writing'))
+
 -- staged_bytes --
 select coalesce(sum(size), 0)::bigint as bytes from package where state = 'staged'

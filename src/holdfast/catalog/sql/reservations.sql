@@ -10,7 +10,12 @@ on conflict (id) do update set area = excluded.area, bytes = excluded.bytes, exp
 delete from reservation where id = %(id)s
 
 -- expire --
+-- What is over, and what was promised to work that ended without giving it back.
 delete from reservation where expires_at <= now()
+  or id like 'pack:%%' and not exists (
+    select from package where id = substr(reservation.id, 6) and state in ('planned', 'packing'))
+  or id like 'repair:%%' and not exists (
+    select from copy where package = substr(reservation.id, 8) and state in ('planned', 'writing'))
 
 -- landed --
 update reservation set bytes = greatest((
