@@ -8,7 +8,7 @@ import os
 import resource
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -140,7 +140,7 @@ def test_links_in_the_target_are_not_followed(source: MemorySource, written: Wri
 @pytest.mark.parametrize("path", [b"../evil", b"/tmp/evil", b"a/../../evil", b"a/./b", b""])
 def test_paths_that_leave_are_refused(source: MemorySource, written: Written, tmp_path: Path, path: bytes) -> None:
     item = member(written, b"large")
-    told = deliver(source, [replace(item, entry=replace(item.entry, path=path))], tmp_path / "out")
+    told = deliver(source, [item._replace(entry=item.entry._replace(path=path))], tmp_path / "out")
     assert told.problems == {path: "unsafe-package"}
 
 
@@ -158,7 +158,7 @@ def test_no_file_is_written_through_a_link_of_the_same_package(
     item = member(written, b"large")
     wanted = [
         Packed(Entry(b"d", "link", 0, 0, 0o777, target=b"."), Location(0, 0, b"")),
-        replace(item, entry=replace(item.entry, path=b"d/file")),
+        item._replace(entry=item.entry._replace(path=b"d/file")),
     ]
     told = deliver(source, wanted, tmp_path / "out")
     assert told.problems == {b"d": "conflict"}
@@ -168,9 +168,9 @@ def test_no_file_is_written_through_a_link_of_the_same_package(
 def test_a_file_with_another_digest_gets_no_name(source: MemorySource, written: Written, tmp_path: Path) -> None:
     item = member(written, b"large")
     for wrong in (
-        replace(item, location=replace(item.location, digest=bytes(64))),
-        replace(item, entry=replace(item.entry, size=item.entry.size + 700)),
-        replace(item, location=replace(item.location, skip=7)),
+        item._replace(location=item.location._replace(digest=bytes(64))),
+        item._replace(entry=item.entry._replace(size=item.entry.size + 700)),
+        item._replace(location=item.location._replace(skip=7)),
     ):
         assert deliver(source, [wrong], tmp_path / "out").problems == {b"large": "digest-mismatch"}
     assert not list((tmp_path / "out").iterdir())
@@ -178,13 +178,13 @@ def test_a_file_with_another_digest_gets_no_name(source: MemorySource, written: 
 
 def test_a_size_beyond_the_package_is_refused(source: MemorySource, written: Written, tmp_path: Path) -> None:
     item = member(written, b"large")
-    told = deliver(source, [replace(item, entry=replace(item.entry, size=1 << 50))], tmp_path / "out")
+    told = deliver(source, [item._replace(entry=item.entry._replace(size=1 << 50))], tmp_path / "out")
     assert told.problems == {b"large": "damaged"}
 
 
 def test_files_that_overlap_are_refused(source: MemorySource, written: Written, tmp_path: Path) -> None:
     item = member(written, b"large")
-    other = replace(item, entry=replace(item.entry, path=b"other"))
+    other = item._replace(entry=item.entry._replace(path=b"other"))
     told = deliver(source, [item, other], tmp_path / "out")
     assert told.done == [b"large"]
     assert told.problems == {b"other": "unsafe-package"}
@@ -289,7 +289,7 @@ def test_modes_and_attributes_come_back_but_set_user_id_only_with_the_owner(tmp_
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "tool").write_bytes(b"x")
     attributes = (("user.run", b"\x00\xff"),)
-    entries = [replace(scan(tmp_path / "source")[0], mode=0o4751, xattrs=attributes, mtime_ns=1_234_567_891)]
+    entries = [scan(tmp_path / "source")[0]._replace(mode=0o4751, xattrs=attributes, mtime_ns=1_234_567_891)]
     os.utime(tmp_path / "source" / "tool", ns=(1_234_567_891, 1_234_567_891))
     written = pack(tmp_path / "source", tmp_path / "p", entries=entries)
     source = MemorySource((tmp_path / "p").read_bytes())
@@ -306,7 +306,7 @@ def in_parts(root: Path, content: bytes) -> list[Entry]:
     whole = scan(root)[0]
     third = len(content) // 3
     return [
-        replace(whole, size=third, part=Part(number + 1, 3, number * third), whole_size=len(content))
+        whole._replace(size=third, part=Part(number + 1, 3, number * third), whole_size=len(content))
         for number in range(3)
     ]
 
@@ -342,7 +342,7 @@ def test_large_files_are_hashed_aside(
     monkeypatch.setattr(module, "_LARGE", 1)
     assert not deliver(source, written.members, tmp_path / "out").problems
     item = member(written, b"large")
-    wrong = replace(item, location=replace(item.location, digest=bytes(64)))
+    wrong = item._replace(location=item.location._replace(digest=bytes(64)))
     assert deliver(source, [wrong], tmp_path / "other").problems == {b"large": "digest-mismatch"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import Damaged, DigestMismatch, NotAPackage, UnsafePackage
-from holdfast.packaging import layout, reader, writer
+from holdfast.packaging import layout, reader, unit
 from holdfast.packaging.check import blake3_of, check_package
 from holdfast.packaging.frames import FrameMaker, decoded, skippable
 from holdfast.packaging.identity import Identity
@@ -82,7 +82,7 @@ def test_every_file_is_read_by_its_location(source: MemorySource, written: Writt
 
 def test_a_wrong_digest_is_raised_after_the_last_chunk(source: MemorySource, written: Written) -> None:
     item = next(item for item in written.members if item.entry.path == b"05")
-    wrong = replace(item, location=replace(item.location, digest=bytes(64)))
+    wrong = item._replace(location=item.location._replace(digest=bytes(64)))
     with pytest.raises(DigestMismatch):
         list(read_file(source, wrong))
 
@@ -92,7 +92,7 @@ def test_reading_beyond_the_package_is_damage(source: MemorySource, written: Wri
     with pytest.raises(Damaged):
         list(read_file(MemorySource(source.content[: item.location.frame + 9000]), item))
     with pytest.raises(Damaged):
-        list(read_file(source, replace(item, location=replace(item.location, frame=10**9))))
+        list(read_file(source, item._replace(location=item.location._replace(frame=10**9))))
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"\x28\xb5\x2f\xfd" + b"x" * 5000, bytes(20)])
@@ -133,8 +133,8 @@ def test_a_sound_package_has_no_findings(source: MemorySource, written: Written)
 def test_the_deep_check_finds_a_member_that_no_manifest_names(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = writer.manifest_line
-    monkeypatch.setattr(writer, "manifest_line", lambda name, sha: b"" if name == b"data/07" else line(name, sha))
+    line = unit.manifest_line
+    monkeypatch.setattr(unit, "manifest_line", lambda name, sha: b"" if name == b"data/07" else line(name, sha))
     pack(root, tmp_path / "hostile")
     hostile = MemorySource((tmp_path / "hostile").read_bytes())
     assert {finding.code for finding in check_package(hostile)} == {"unsafe-package"}
@@ -143,20 +143,18 @@ def test_the_deep_check_finds_a_member_that_no_manifest_names(
 
 
 def test_the_deep_check_finds_a_manifest_that_lies(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = writer.manifest_line
-    monkeypatch.setattr(writer, "manifest_line", lambda name, sha: line(name, sha[::-1] if name == b"data/07" else sha))
+    line = unit.manifest_line
+    monkeypatch.setattr(unit, "manifest_line", lambda name, sha: line(name, sha[::-1] if name == b"data/07" else sha))
     pack(root, tmp_path / "hostile")
     findings = check_package(MemorySource((tmp_path / "hostile").read_bytes()))
     assert [(finding.code, finding.name) for finding in findings] == [("digest-mismatch", "data/07")]
 
 
 def test_a_tree_that_gives_another_name_is_refused(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = writer.tree_line
-    evil = b"../../etc/passwd"
+    line = unit.plain_tree_line
+    evil = b',"name64":"Li4vLi4vZXRjL3Bhc3N3ZA=="}'  # ../../etc/passwd
     monkeypatch.setattr(
-        writer,
-        "tree_line",
-        lambda entry, stored, whole: line(replace(entry, path=evil) if stored == "07" else entry, stored, whole),
+        unit, "plain_tree_line", lambda name, *rest: line(name, *rest)[:-1] + (evil if name == '"data/07"' else b"}")
     )
     pack(root, tmp_path / "hostile")
     hostile = MemorySource((tmp_path / "hostile").read_bytes())

@@ -159,7 +159,7 @@ def test_child_processes_change_no_byte_and_may_fail(
     if program is None:
         make = unit.UnitChild.make
         monkeypatch.setattr(
-            pipeline.UnitChild, "make", lambda self, items, size: (asked.append("child"), make(self, items, size))[1]
+            pipeline.UnitChild, "make", lambda self, *what: (asked.append("child"), make(self, *what))[1]
         )
     else:
         monkeypatch.setattr(sys, "executable", program)
@@ -205,7 +205,7 @@ def test_a_file_in_parts_joins_to_the_whole(tmp_path: Path) -> None:
     (root / "huge").write_bytes(content)
     whole = scan(root)[0]
     parts = [
-        replace(whole, size=size, part=Part(number, 3, offset), whole_size=len(content))
+        whole._replace(size=size, part=Part(number, 3, offset), whole_size=len(content))
         for number, offset, size in [(1, 0, 20_000), (2, 20_000, 20_000), (3, 40_000, 10_000)]
     ]
     joined = b""
@@ -229,7 +229,7 @@ def test_names_that_look_like_parts_or_are_too_long_keep_apart(tmp_path: Path) -
     for name in ("a", "a.part-0001-of-0002", long):
         (root / name).write_bytes(name.encode())
     entries = [
-        replace(entry, part=Part(1, 2, 0), whole_size=entry.size) if entry.path in {b"a", long.encode()} else entry
+        entry._replace(part=Part(1, 2, 0), whole_size=entry.size) if entry.path in {b"a", long.encode()} else entry
         for entry in scan(root)
     ]
     pack(root, tmp_path / "p", entries=entries)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dataset consists of: files, links, empty directories, and the parts of files larger than a segment."""
+"""What a dataset consists of: files, links, empty directories, and the parts of files larger than a segment.
+
+Named tuples, because there is one of each per file: frozen dataclasses take four times as long to make.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 Kind = Literal["file", "link", "directory"]
 
@@ -18,8 +21,7 @@ class Part:
     offset: int  # bytes from the start of the whole file
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One path of a dataset, as the source had it.
 
     `path` is relative, its bytes exactly as in the source, components joined by `/`. `size` is in bytes: of this
@@ -37,11 +39,10 @@ class Entry:
     sparse: bool = False  # the source had holes: delivery makes holes of zero blocks again
     part: Part | None = None
     whole_size: int = 0  # of the whole file, when `part` is set
-    xattrs: tuple[tuple[str, bytes], ...] = field(default=())  # user.* only
+    xattrs: tuple[tuple[str, bytes], ...] = ()  # user.* only
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(NamedTuple):
     """Where the bytes of one packed entry stand, so that reading needs one seek and no table.
 
     Read the package from `frame` (bytes from the start of the package file), decompress, skip `skip` bytes, and
@@ -53,8 +54,7 @@ class Location:
     digest: bytes  # SHA-512 of the bytes of this entry or part, 64 bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """An entry together with its place in its package."""
 
     entry: Entry

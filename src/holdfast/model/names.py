@@ -15,6 +15,8 @@ _ESCAPED: Final = re.compile(r"=[0-9a-f]{8}\.")
 _PART: Final = re.compile(r"\.part-\d{4,}-of-\d{4,}$")
 # Nearly all paths: printable ASCII without blank, `%` and `=`. One match spares the look at every character.
 _PLAIN: Final = re.compile(rb"[!-$&-<>-~]+")
+# Components that are not empty, `.` or `..`, without NUL.
+_RELATIVE: Final = re.compile(rb"(?!\.{1,2}(?:/|\Z))[^/\0]+(?:/(?!\.{1,2}(?:/|\Z))[^/\0]+)*")
 _SAFE_IN_ESCAPED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-")
 _SAFE_ON_MEDIUM: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 COMPONENT_LIMIT: Final = 255  # bytes; what Linux file systems take
@@ -70,8 +72,7 @@ def _escaped(component: bytes, limit: int = COMPONENT_LIMIT) -> str:
 
 def check_relative(path: bytes) -> None:
     """Refuse a path that is absolute, empty, or could leave its folder. Raises InvalidInput."""
-    parts = path.split(b"/")
-    if not path or b"\0" in path or any(part in {b"", b".", b".."} for part in parts):
+    if not _RELATIVE.fullmatch(path):
         raise InvalidInput(what=f"{printable(path)!r} is not a path inside a dataset.")
 
 

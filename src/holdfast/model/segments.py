@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -38,8 +37,7 @@ def in_parts(entry: Entry, limit: int) -> Iterator[Entry]:
     count = -(-entry.size // room)
     for number in range(1, count + 1):
         offset = (number - 1) * room
-        yield dataclasses.replace(
-            entry,
+        yield entry._replace(
             size=min(room, entry.size - offset),
             part=Part(number, count, offset),
             whole_size=entry.size,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from holdfast.errors import Damaged
 from holdfast.packaging.identity import Identity
 from holdfast.packaging.layout import DIGEST_SIZE
+from holdfast.packaging.lines import manifest_line
 
 DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -28,11 +29,6 @@ def bag_info(identity: Identity, *, files: int, size: int) -> bytes:
     }
     lines = (f"{key}: {_BREAKS.sub(' ', value).strip()}\n" for key, value in fields.items() if value.strip())
     return "".join(lines).encode("utf-8", "replace")
-
-
-def manifest_line(name: bytes, digest: bytes) -> bytes:
-    """Return one line of a manifest; names are made so that they need no encoding (model.names.stored_path)."""
-    return b"%s  %s\n" % (digest.hex().encode("ascii"), name)
 
 
 def tag_manifest(digests: Mapping[str, bytes]) -> bytes:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 from holdfast.errors import Damaged
 from holdfast.packaging.frames import FrameMaker, decoded, skippable
-from holdfast.packaging.identity import quoted
 from holdfast.packaging.layout import DOCUMENT_LIMIT, INDEX_MAGIC, INDEX_MARK
 
 _LINE_LIMIT = 64 << 10  # bytes; paths end at 4096
@@ -31,11 +30,6 @@ class Row:
     offset: int
     size: int
     frame: int
-
-
-def index_line(name: bytes, offset: int, size: int, frame: int) -> bytes:
-    """Return one row as it stands in the index."""
-    return f"[{quoted(name.decode())},{offset},{size},{frame}]\n".encode()
 
 
 def index_frame(lines: bytes | bytearray, level: int) -> bytes:

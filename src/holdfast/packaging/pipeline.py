@@ -18,11 +18,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from holdfast.packaging.frames import FrameMaker
-from holdfast.packaging.layout import DIGEST_SIZE
 from holdfast.packaging.plan import Frame, Member, Piece, Unit
 from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
 from holdfast.packaging.tarheader import header
-from holdfast.packaging.unit import Item, UnitChild, UnitMaker
+from holdfast.packaging.unit import Item, Made, UnitChild, UnitMaker
 
 _BUFFERED = 48 << 20  # bytes of pieces in memory
 _WINDOW = 16  # frames that may be under way or wait for their turn
@@ -50,9 +49,14 @@ class _Read:
     chain: _Chain
     buffer: bytearray
     open_tasks: int = 2
+    frame: bytes = b""
 
 
 _Task: TypeAlias = tuple[int, int, Callable[["_Tools"], None]]
+
+
+def _bare(frame: bytes) -> Made:
+    return frame, b"", b"", [], b""
 
 
 class _Tools:
@@ -66,13 +70,13 @@ class _Tools:
         self.child: UnitChild | None = None
         self.child_failed = False
 
-    def make_in_child(self, items: list[Item], size: int) -> tuple[bytes, bytes] | None:
+    def make_in_child(self, items: list[Item], size: int, start: int) -> Made | None:
         """Make a unit in this thread's child process, started when first needed; None when that does not work."""
         try:
             if self.child is None and not self.child_failed:
                 self.child = UnitChild(self.root, self.level)
             if self.child is not None:
-                return self.child.make(items, size)
+                return self.child.make(items, size, start)
         except (OSError, EOFError):  # no process to be had, or it was killed: this thread can do the work too
             self.child_failed = True
             if self.child is not None:
@@ -104,7 +108,7 @@ class Pipeline:
         self._unmade = min(max(_BUFFERED // frame_size, threads + 2), 64)  # buffers that may still be made
         self._state = threading.Condition()
         self._tasks: list[_Task] = []
-        self._results: dict[int, bytes] = {}
+        self._results: dict[int, Made] = {}
         self._plans: dict[int, Frame] = {}
         self._next: Frame | None = None
         self._chain: _Chain | None = None  # of the file of which pieces are being read
@@ -113,8 +117,11 @@ class Pipeline:
         self._exhausted = False
         self._error: BaseException | None = None
 
-    def __iter__(self) -> Generator[tuple[Frame, bytes], None, None]:
-        """Yield (plan, frame) in order. Raises what a worker met; ends only when all digests are known."""
+    def __iter__(self) -> Generator[tuple[Frame, Made], None, None]:
+        """Yield (plan, what was made of it) in order; of a piece that is a frame only.
+
+        The member of a last piece has its digest then. Raises what a worker met.
+        """
         workers = [threading.Thread(target=self._work, name=f"pack-{n}") for n in range(self._threads)]
         for worker in workers:
             worker.start()
@@ -133,7 +140,7 @@ class Pipeline:
             for fd in self._open_chains:
                 os.close(fd)
 
-    def _result(self) -> tuple[Frame, bytes] | None:
+    def _result(self) -> tuple[Frame, Made] | None:
         self._until(lambda: self._emitted in self._results or (self._exhausted and self._emitted == self._issued))
         with self._state:
             if self._emitted not in self._results:
@@ -223,9 +230,9 @@ class Pipeline:
         self._issued += 1
         self._next = None
 
-    def _deliver(self, number: int, frame: bytes) -> None:
+    def _deliver(self, number: int, made: Made) -> None:
         with self._state:
-            self._results[number] = frame
+            self._results[number] = made
 
     # ---- tasks ----
 
@@ -233,18 +240,19 @@ class Pipeline:
         items = [member.item() for member in unit.members]
         made = None
         if self._children and len(items) >= _CHILD_MEMBERS:
-            made = tools.make_in_child(items, unit.length)
-        frame, digests = made or tools.units.make(items, unit.length)
-        for at, member in enumerate(unit.members):
-            member.digest = digests[at * DIGEST_SIZE : (at + 1) * DIGEST_SIZE]
-        self._deliver(number, frame)
+            made = tools.make_in_child(items, unit.length, unit.start)
+        if made is None:
+            made = tools.units.make(items, unit.length, unit.start)
+        self._deliver(number, made)
 
     def _open(self, tools: _Tools, chain: _Chain) -> None:
         entry = chain.member.entry
-        fd = tools.folder.open(entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
+        fd = tools.folder.open(entry.path)
+        with self._state:
+            self._open_chains.add(fd)
+        check_unchanged(fd, entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
         with self._state:
             chain.fd = fd
-            self._open_chains.add(fd)
             self._state.notify_all()
 
     def _read_piece(self, tools: _Tools, read: _Read) -> None:
@@ -275,7 +283,9 @@ class Pipeline:
         heapq.heappush(self._tasks, (read.number, _HASH, lambda _: self._hash(read)))
 
     def _compress(self, tools: _Tools, read: _Read) -> None:
-        self._deliver(read.number, tools.frames.make(memoryview(read.buffer)[: read.piece.length]))
+        read.frame = tools.frames.make(memoryview(read.buffer)[: read.piece.length])
+        if not read.piece.last:
+            self._deliver(read.number, _bare(read.frame))
         self._release(read)
 
     def _hash(self, read: _Read) -> None:
@@ -304,5 +314,8 @@ class Pipeline:
     def _release(self, read: _Read) -> None:
         with self._state:
             read.open_tasks -= 1
-            if not read.open_tasks:
-                self._free.append(read.buffer)
+            if read.open_tasks:
+                return
+            self._free.append(read.buffer)
+            if read.piece.last:  # only now is its member's digest known
+                self._results[read.number] = _bare(read.frame)

@@ -28,6 +28,11 @@ class Member:
     digest: bytes = b""
 
     @property
+    def stored(self) -> str:
+        """The name below `data/`."""
+        return self.name[len(DATA) :].decode()
+
+    @property
     def length(self) -> int:
         """Bytes of tar stream: header, content, padding."""
         return self.head + self.entry.size + padding(self.entry.size)
@@ -37,16 +42,23 @@ class Member:
         entry = self.entry
         offset, whole = (entry.part.offset, entry.whole_size) if entry.part else (0, entry.size)
         return (
-            entry.path, self.name, entry.size, entry.mtime_ns, entry.mode, entry.uid, entry.gid, offset, whole
+            entry.path, self.name, entry.size, entry.mtime_ns, entry.mode, entry.uid, entry.gid, offset, whole, self.plain
         )  # fmt: skip
+
+    @property
+    def plain(self) -> bool:
+        """Whether the tree has nothing to tell of the file but name, mode, time and owner."""
+        entry = self.entry
+        return not (entry.sparse or entry.part or entry.xattrs) and self.name[len(DATA) :] == entry.path
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A frame of whole small members."""
+    """A frame of whole small members, from byte `start` of the tar stream."""
 
     members: list[Member]
     length: int
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,7 @@ def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Ite
         member.offset = start + member.head
         start += length
         if waiting and filled + length > shared:
-            yield Unit(waiting, filled)
+            yield Unit(waiting, filled, start - length - filled)
             waiting, filled = [], 0
         if length <= shared:
             waiting.append(member)
@@ -106,7 +118,7 @@ def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Ite
         for at in range(0, length, frame_size):
             yield Piece(member, at, min(frame_size, length - at))
     if waiting:
-        yield Unit(waiting, filled)
+        yield Unit(waiting, filled, start - filled)
 
 
 def _member(entry: Entry) -> Member:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
-from typing import TypeVar
 
-from holdfast.errors import SourceChanged, SourceUnreadable
+from holdfast.errors import HoldfastError, SourceChanged, SourceUnreadable
 from holdfast.model.names import printable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_T = TypeVar("_T")
 
 
 class SourceFolder:
@@ -29,23 +26,16 @@ class SourceFolder:
         self._last: bytes = b""
         self._fd = -1
 
-    def open(self, path: bytes, size: int, mtime_ns: int) -> int:
-        """Return a descriptor of a regular file of `size` bytes and `mtime_ns`.
+    def open(self, path: bytes) -> int:
+        """Return a descriptor of the file, which the caller has to check with `check_unchanged`.
 
-        Raises SourceChanged when the file is not what was scanned, SourceUnreadable when it cannot be opened.
+        Raises SourceChanged when it is not there any more, SourceUnreadable when it cannot be opened.
         """
         folder, _, name = path.rpartition(b"/")
-
-        def opened() -> int:
-            return os.open(name, _FILE, dir_fd=self._directory(folder))
-
-        fd = guarded(path, opened)
         try:
-            check_unchanged(fd, path, size, mtime_ns)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+            return os.open(name, _FILE, dir_fd=self._directory(folder))
+        except OSError as error:
+            raise _told(path, error) from error
 
     def close(self) -> None:
         """Close the directory that was kept open."""
@@ -73,29 +63,30 @@ class SourceFolder:
 
 def check_unchanged(fd: int, path: bytes, size: int, mtime_ns: int) -> None:
     """Raise SourceChanged when the open file is not regular or has another size or time."""
-    found = guarded(path, lambda: os.fstat(fd))
+    try:
+        found = os.fstat(fd)
+    except OSError as error:
+        raise _told(path, error) from error
     if found.st_size != size or found.st_mtime_ns != mtime_ns or not stat.S_ISREG(found.st_mode):
         raise SourceChanged(path=printable(path), what="changed")
 
 
 def read_exactly(fd: int, into: memoryview, offset: int, path: bytes) -> None:
     """Fill `into` from byte `offset` of the file. Raises SourceChanged when the file ends before."""
-    done = 0
-    while done < len(into):
-        piece, at = into[done:], offset + done
-        count = guarded(path, lambda piece=piece, at=at: os.preadv(fd, [piece], at))  # type: ignore[misc]
+    while into:
+        try:
+            count = os.preadv(fd, [into], offset)
+        except OSError as error:
+            raise _told(path, error) from error
         if count == 0:
             raise SourceChanged(path=printable(path), what="changed")
-        done += count
+        into, offset = into[count:], offset + count
 
 
-def guarded(path: bytes, call: Callable[[], _T]) -> _T:
-    """Return the result of `call`, with errors of the system told as errors of the source file `path`."""
-    try:
-        return call()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ESTALE):
-            raise SourceChanged(path=printable(path), what="vanished") from error
-        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
-            raise SourceChanged(path=printable(path), what="changed") from error
-        raise SourceUnreadable(path=printable(path), why=error.strerror or str(error)) from error
+def _told(path: bytes, error: OSError) -> HoldfastError:
+    """Return an error of the system as one of the source file `path`."""
+    if error.errno in (errno.ENOENT, errno.ESTALE):
+        return SourceChanged(path=printable(path), what="vanished")
+    if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENXIO):
+        return SourceChanged(path=printable(path), what="changed")
+    return SourceUnreadable(path=printable(path), why=error.strerror or str(error))

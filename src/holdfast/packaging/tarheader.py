@@ -6,6 +6,8 @@ The packer's child processes import this module, so it imports little.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from holdfast.errors import Damaged
 from holdfast.packaging.layout import BLOCK
 
@@ -13,7 +15,8 @@ _NAME_ROOM = 100
 _PREFIX_ROOM = 155
 _ID_LIMIT = 0o10000000  # 7 octal digits
 _NUMBER_LIMIT = 0o100000000000  # 11 octal digits: 8 GiB, or the year 2242
-_TAIL = b"ustar\x0000" + bytes(32 + 32) + b"0000000\x000000000\x00"
+_TAIL = bytes(100) + b"ustar\x0000" + bytes(32 + 32) + b"0000000\x000000000\x00"
+_NO_PREFIX = bytes(167)
 _BLANK_SUM = 8 * 0x20  # the checksum field counts as blanks
 _TAIL_SUM = sum(_TAIL) + _BLANK_SUM
 
@@ -24,6 +27,8 @@ PAX = b"x"
 
 def header(name: bytes, size: int, mode: int, uid: int, gid: int, mtime: int, kind: bytes = REGULAR) -> bytes:
     """Return the header blocks of one member; `name` is UTF-8, `size` in bytes, `mtime` in seconds since 1970."""
+    if len(name) <= _NAME_ROOM and _fits(size, uid, gid, mtime) and name.isascii():  # nearly every file
+        return _ustar(b"", name, size, mode, uid, gid, mtime, kind)
     records = _pax_records(name, size, uid, gid, mtime)
     if not records:
         prefix, short = _split(name) or (b"", name)
@@ -42,8 +47,7 @@ def header(name: bytes, size: int, mode: int, uid: int, gid: int, mtime: int, ki
 
 def header_size(name: bytes, size: int, uid: int, gid: int, mtime: int) -> int:
     """Return the length in bytes of what `header` makes."""
-    fits = 0 <= uid < _ID_LIMIT and 0 <= gid < _ID_LIMIT and size < _NUMBER_LIMIT and 0 <= mtime < _NUMBER_LIMIT
-    if fits and len(name) <= _NAME_ROOM and name.isascii():
+    if len(name) <= _NAME_ROOM and _fits(size, uid, gid, mtime) and name.isascii():
         return BLOCK
     return len(header(name, size, 0, uid, gid, mtime))
 
@@ -94,13 +98,25 @@ def parse_pax(body: bytes, where: str) -> dict[str, bytes]:
     return found
 
 
+def _fits(size: int, uid: int, gid: int, mtime: int) -> bool:
+    return 0 <= uid < _ID_LIMIT and 0 <= gid < _ID_LIMIT and size < _NUMBER_LIMIT and 0 <= mtime < _NUMBER_LIMIT
+
+
 def _ustar(prefix: bytes, name: bytes, size: int, mode: int, uid: int, gid: int, mtime: int, kind: bytes) -> bytes:
-    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, uid, gid, size, mtime)
-    # Only what differs is summed: zeros add nothing, the tail is constant.
-    checksum = sum(name) + sum(numbers) + kind[0] + sum(prefix) + _TAIL_SUM
-    return b"%s%s%06o\0 %s%s%s%s" % (
-        name.ljust(_NAME_ROOM, b"\0"), numbers, checksum, kind, bytes(100), _TAIL, prefix.ljust(167, b"\0"),
+    owner, owner_sum = _owner(mode, uid, gid)
+    numbers = b"%011o\0%011o\0" % (size, mtime)
+    # Only what differs is summed: zeros add nothing, the rest is constant.
+    checksum = sum(name) + sum(numbers) + owner_sum + kind[0] + sum(prefix) + _TAIL_SUM
+    return b"%s%s%s%06o\0 %s%s%s" % (
+        name.ljust(_NAME_ROOM, b"\0"), owner, numbers, checksum, kind, _TAIL, prefix.ljust(167, b"\0") if prefix else _NO_PREFIX,
     )  # fmt: skip
+
+
+@lru_cache(64)
+def _owner(mode: int, uid: int, gid: int) -> tuple[bytes, int]:
+    """Return three fields that most files of a dataset share, and the sum of their bytes."""
+    fields = b"%07o\0%07o\0%07o\0" % (mode, uid, gid)
+    return fields, sum(fields)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:

@@ -18,27 +18,23 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from holdfast.errors import Damaged
 from holdfast.model.entry import Entry, Kind, Part
-from holdfast.model.names import stored_path
-from holdfast.packaging.identity import canonical_json, is_utf8, quoted
+from holdfast.packaging.identity import canonical_json, is_utf8
 from holdfast.packaging.layout import DATA, DIGEST_SIZE
 
-HEAD = b'{"entries":['
-TAIL = b'\n],"version":1}\n'
+
+def tree_document(lines: Iterable[bytes]) -> bytes:
+    """Return the document of `lines`, which hold no line break."""
+    text = b",\n".join(lines)
+    return b'{"entries":[' + (b"\n" + text if text else b"") + b'\n],"version":1}\n'
 
 
 def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
-    """Return one entry, without line break; `stored` is its name below `data/`."""
-    if entry.kind == "file" and not (entry.sparse or entry.part or entry.xattrs) and stored.encode() == entry.path:
-        name = quoted(stored)
-        return (
-            f'{{"gid":{entry.gid},"mode":"{entry.mode:04o}","mtime_ns":{entry.mtime_ns},'
-            f'"path":{name},"uid":{entry.uid}}}'
-        ).encode()
+    """Return one entry, without line break; `stored` is its name below `data/`. Plain files have `plain_tree_line`."""
     value: dict[str, object] = {
         "gid": entry.gid,
         "mode": f"{entry.mode:04o}",
@@ -103,11 +99,6 @@ def _entry(value: dict[str, Any], sizes: Mapping[str, int]) -> tuple[Entry, str,
         xattrs=tuple((str(key), base64.b64decode(raw, validate=True)) for key, raw in value.get("xattrs", {}).items()),
     )
     return entry, stored, whole_digest
-
-
-def below_data(entry: Entry, member: bytes | None) -> str:
-    """Return the name of `entry` below `data/`; `member` is the name of its tar member when it has one."""
-    return member.decode()[len(DATA) :] if member is not None else stored_path(entry.path)
 
 
 def _part_fields(part: Part, whole_size: int, whole_digest: bytes) -> dict[str, object]:

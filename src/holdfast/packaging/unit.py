@@ -2,8 +2,9 @@
 """Units: frames that hold whole small files. Made in a thread, or for tiny files in a child process.
 
 Below some 64 KB per file the interpreter lock is the limit, so `python -m holdfast.packaging.unit FD` serves units
-over its standard input and output; FD is the open root of the source. A request is a marshalled list of items, an
-answer a marshalled tuple: ("ok", frame, digests), ("changed", path, what) or ("unreadable", path, why).
+over its standard input and output; FD is the open root of the source. A request is the marshalled arguments of
+`UnitMaker.make`, an answer a marshalled tuple: ("ok", ...) with what it made, ("changed", path, what) or
+("unreadable", path, why).
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import IO, TypeAlias, cast
 from holdfast.errors import SourceChanged, SourceUnreadable
 from holdfast.packaging.frames import FrameMaker
 from holdfast.packaging.layout import BLOCK
+from holdfast.packaging.lines import index_line, manifest_line, plain_tree_line, quoted
 from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
 from holdfast.packaging.tarheader import header
 
-# path, name in the tar, size, mtime in ns, mode, uid, gid, first byte in the file, size of the whole file
-Item: TypeAlias = tuple[bytes, bytes, int, int, int, int, int, int, int]
+# path, name in the tar, size, mtime in ns, mode, uid, gid, first byte in the file, size of the whole file, plain
+Item: TypeAlias = tuple[bytes, bytes, int, int, int, int, int, int, int, bool]
+# frame, SHA-512 of the files in a row, lines of manifest, tree (empty for what is not plain), and index (open)
+Made: TypeAlias = tuple[bytes, bytes, bytes, list[bytes], bytes]
 _LENGTH = struct.Struct("<I")
 _ZEROS = bytes(BLOCK)
 
@@ -37,29 +41,34 @@ class UnitMaker:
         self._frames = FrameMaker(level)
         self._buffer = bytearray()
 
-    def make(self, items: list[Item], size: int) -> tuple[bytes, bytes]:
-        """Return the frame of `items`, `size` bytes of tar, and the SHA-512 digests of the files in a row.
+    def make(self, items: list[Item], size: int, start: int) -> Made:
+        """Return the frame of `items`, `size` bytes of tar from byte `start` of the stream, and what to note of them.
 
         Raises SourceChanged and SourceUnreadable.
         """
         if len(self._buffer) < size:
             self._buffer = bytearray(size)
         view = memoryview(self._buffer)
-        digests = []
+        digests, manifest, tree, index = [], [], [], []
         at = 0
         for item in items:
-            _, name, length, mtime_ns, mode, uid, gid, _, _ = item
+            _, name, length, mtime_ns, mode, uid, gid, _, _, plain = item
             head = header(name, length, mode, uid, gid, mtime_ns // 1_000_000_000)
-            start = at + len(head)
-            view[at:start] = head
-            at = start + length
-            content = view[start:at]
+            begin = at + len(head)
+            view[at:begin] = head
+            at = begin + length
+            content = view[begin:at]
             self._read(item, content)
-            digests.append(hashlib.sha512(content).digest())
+            digest = hashlib.sha512(content).digest()
             pad = -length % BLOCK
             view[at : at + pad] = _ZEROS[:pad]
             at += pad
-        return self._frames.make(view[:at]), b"".join(digests)
+            text = quoted(name.decode())
+            digests.append(digest)
+            manifest.append(manifest_line(name, digest))
+            tree.append(plain_tree_line(text, mode, mtime_ns, uid, gid) if plain else b"")
+            index.append(index_line(text, start + begin, length))
+        return self._frames.make(view[:at]), b"".join(digests), b"".join(manifest), tree, b"".join(index)
 
     def close(self) -> None:
         """Close what is open."""
@@ -67,10 +76,12 @@ class UnitMaker:
 
     def _read(self, item: Item, into: memoryview) -> None:
         path, mtime_ns, offset, whole = item[0], item[3], item[7], item[8]
-        fd = self._folder.open(path, whole, mtime_ns)
+        fd = self._folder.open(path)
         try:
-            read_exactly(fd, into, offset, path)
-            check_unchanged(fd, path, whole, mtime_ns)
+            try:
+                read_exactly(fd, into, offset, path)
+            finally:  # also when reading failed: that the file changed explains it best
+                check_unchanged(fd, path, whole, mtime_ns)
         finally:
             os.close(fd)
 
@@ -93,21 +104,21 @@ class UnitChild:
         self._to = cast("IO[bytes]", process.stdin)
         self._from = cast("IO[bytes]", process.stdout)
 
-    def make(self, items: list[Item], size: int) -> tuple[bytes, bytes]:
+    def make(self, items: list[Item], size: int, start: int) -> Made:
         """Do what `UnitMaker.make` does, over there. Raises EOFError when the child died."""
         try:
-            _send(self._to, (items, size))
+            _send(self._to, (items, size, start))
         except BrokenPipeError as error:
             raise EOFError from error
         answer = _receive(self._from)
         if answer is None:
             raise EOFError
-        state, first, second = cast("tuple[str, bytes, bytes]", answer)
+        state, *found = cast("tuple[object, ...]", answer)
         if state == "changed":
-            raise SourceChanged(path=first, what=second)
+            raise SourceChanged(path=found[0], what=found[1])
         if state == "unreadable":
-            raise SourceUnreadable(path=first, why=second)
-        return first, second
+            raise SourceUnreadable(path=found[0], why=found[1])
+        return cast("Made", tuple(found))
 
     def close(self) -> None:
         """End the child by closing its input."""
@@ -119,10 +130,9 @@ def serve(root: int, level: int) -> None:
     """Answer requests on standard input until it ends."""
     maker = UnitMaker(root, level)
     while (request := _receive(sys.stdin.buffer)) is not None:
-        items, size = cast("tuple[list[Item], int]", request)
-        answer: tuple[str, object, object]
+        answer: tuple[object, ...]
         try:
-            answer = ("ok", *maker.make(items, size))
+            answer = ("ok", *maker.make(*cast("tuple[list[Item], int, int]", request)))
         except SourceChanged as error:
             answer = ("changed", error.details["path"], error.details["what"])
         except SourceUnreadable as error:

@@ -12,23 +12,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from holdfast.errors import Cancelled, InvalidInput, SourceUnreadable
 from holdfast.model.entry import Entry, Location, Packed
-from holdfast.model.names import printable
+from holdfast.model.names import printable, stored_path
 from holdfast.packaging import layout
-from holdfast.packaging.bag import DECLARATION, bag_info, manifest_line, tag_manifest
+from holdfast.packaging.bag import DECLARATION, bag_info, tag_manifest
 from holdfast.packaging.frames import FrameMaker, seek_table
 from holdfast.packaging.identity import Identity
-from holdfast.packaging.index import index_frame, index_line
+from holdfast.packaging.index import index_frame
+from holdfast.packaging.lines import closed, index_line, manifest_line, plain_tree_line, quoted
 from holdfast.packaging.pipeline import Pipeline
 from holdfast.packaging.plan import Frame, Member, Unit, planned_frames
 from holdfast.packaging.sink import Sinks
 from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
 from holdfast.packaging.tarheader import DIRECTORY, header, padding
-from holdfast.packaging.tree import HEAD, TAIL, below_data, tree_line
+from holdfast.packaging.tree import tree_document, tree_line
+from holdfast.packaging.unit import Made
 
 _CHILDREN_FROM = 4000  # tiny files from which child processes earn back their start
 _READ_SIZE = 4 << 20  # bytes
@@ -103,8 +104,14 @@ class _Packing:
         self._starts: list[int] = []  # where each frame begins in the tar stream
         self._places: list[int] = []  # the same, in the package file
         self._stream = 0  # bytes of tar so far
-        self._members: list[Member] = []
-        self._rows: list[tuple[bytes, int, int]] = []  # of the index: name, place in the tar stream, size
+        self._left = iter(entries)  # those of which no note was taken yet
+        self._packed: list[Packed] = []
+        self._last_parts: list[tuple[int, Member]] = []  # which of them wait for the digest of their whole file
+        self._files = 0
+        self._manifest = bytearray()
+        self._tree: list[bytes] = []  # lines
+        self._payload_rows = bytearray()  # of the index
+        self._rows: list[tuple[str, int, int]] = []  # the others: name, place in the tar stream, size
         self._head_rows = 0  # how many of them stand before the payload
         self._tags: dict[str, bytes] = {}  # digests of the members outside of the payload
         self._at = 0  # bytes of tar made but perhaps not yet written
@@ -122,13 +129,13 @@ class _Packing:
             try:
                 self._write_head()
                 self._write_payload(progress, cancelled)
-                packed = tuple(self._packed(wholes))
+                self._finish_parts(wholes)
             except BaseException:
                 aside.shutdown(wait=False, cancel_futures=True)
                 raise
-        self._write_stream(self._tail(documents, packed))
+        self._write_stream(self._tail(documents))
         digest = self._finish()  # writes the index: the size is known only after it
-        return Written(self._sinks.size, digest, packed)
+        return Written(self._sinks.size, digest, tuple(self._packed))
 
     # ---- the parts of a package ----
 
@@ -142,7 +149,7 @@ class _Packing:
         parts = [part for name, content in head.items() for part in self._document(name, content)]
         # A bag has a data folder even when it holds no file.
         stream = b"".join([*parts, header(layout.DATA.encode(), 0, 0o755, 0, 0, self._mtime, DIRECTORY)])
-        self._rows.append((layout.DATA.encode(), len(stream), 0))
+        self._rows.append((layout.DATA, len(stream), 0))
         self._head_rows = len(self._rows)
         self._write_frame(self._maker.make(stream), len(stream))
 
@@ -157,68 +164,84 @@ class _Packing:
         )
         size = 0
         with closing(iter(pipeline)) as results:
-            for plan, frame in results:
+            for plan, made in results:
                 if cancelled():
                     raise Cancelled(what="Packing")
-                self._write_frame(frame, plan.length)
-                size += self._take_note(plan)
-                progress(len(self._members), size)
+                self._write_frame(made[0], plan.length)
+                size += self._take_note(plan, made)
+                progress(self._files, size)
+        for entry in self._left:
+            self._note_other(entry)
 
-    def _take_note(self, plan: Frame) -> int:
-        """Keep the members of a written frame; return how many bytes of content it held."""
+    # ---- notes are taken as the frames come, while the others make the next ones ----
+
+    def _take_note(self, plan: Frame, made: Made) -> int:
+        """Note the members of a frame that was just written; return how many bytes of content it held."""
         if isinstance(plan, Unit):
-            self._members += plan.members
-            return sum(member.entry.size for member in plan.members)
+            return self._note_unit(plan, made)
         if plan.last:
-            self._members.append(plan.member)
+            self._note_large(plan.member)
         return plan.content
 
-    def _packed(self, wholes: Mapping[bytes, Future[bytes]]) -> Iterator[Packed]:
-        files = iter(self._members)
-        for entry in self._entries:
-            if entry.kind != "file":
-                yield Packed(entry, Location(0, 0, b""))
-                continue
-            member = next(files)
-            last = entry.part is not None and entry.part.number == entry.part.count
-            whole = wholes[entry.path].result() if last else b""
-            if not entry.size:
-                yield Packed(entry, Location(0, 0, member.digest), whole)
-                continue
-            frame = self._frame_of(member.offset)
-            skip = member.offset - self._starts[frame]
-            yield Packed(entry, Location(self._places[frame], skip, member.digest), whole)
+    def _note_unit(self, unit: Unit, made: Made) -> int:
+        _, digests, manifest, tree, rows = made
+        frame = self._places[-1]
+        self._manifest += manifest
+        self._payload_rows += closed(rows, frame)
+        size = 0
+        for at, member in enumerate(unit.members):
+            digest = digests[at * layout.DIGEST_SIZE : (at + 1) * layout.DIGEST_SIZE]
+            self._note(member, Location(frame, member.offset - unit.start, digest), tree[at])
+            size += member.entry.size
+        return size
 
-    def _tail(self, documents: Mapping[str, bytes], packed: Sequence[Packed]) -> Iterator[bytes | bytearray]:
-        """Yield the tar after the payload in pieces: with 100,000 members its documents should not be held at once."""
+    def _note_large(self, member: Member) -> None:
+        entry, frame = member.entry, self._frame_of(member.offset)
+        text = quoted(member.name.decode())
+        self._manifest += manifest_line(member.name, member.digest)
+        self._payload_rows += closed(index_line(text, member.offset, entry.size), self._places[frame])
+        line = plain_tree_line(text, entry.mode, entry.mtime_ns, entry.uid, entry.gid) if member.plain else b""
+        location = Location(self._places[frame], member.offset - self._starts[frame], member.digest)
+        self._note(member, location, line)
+
+    def _note(self, member: Member, location: Location, line: bytes) -> None:
+        while (entry := next(self._left)).kind != "file":
+            self._note_other(entry)
+        if entry.part and entry.part.number == entry.part.count:
+            self._last_parts.append((len(self._packed), member))
+        self._files += 1
+        self._packed.append(Packed(entry, location if entry.size else Location(0, 0, location.digest)))
+        self._tree.append(line or tree_line(entry, member.stored))
+
+    def _note_other(self, entry: Entry) -> None:
+        self._packed.append(Packed(entry, Location(0, 0, b"")))
+        self._tree.append(tree_line(entry, stored_path(entry.path)))
+
+    def _finish_parts(self, wholes: Mapping[bytes, Future[bytes]]) -> None:
+        for at, member in self._last_parts:
+            whole = wholes[member.entry.path].result()
+            self._packed[at] = self._packed[at]._replace(whole_digest=whole)
+            self._tree[at] = tree_line(member.entry, member.stored, whole)
+
+    def _tail(self, documents: Mapping[str, bytes]) -> Iterator[bytes | bytearray]:
         self._at = self._stream
         for name, content in sorted(documents.items()):
             yield from self._document(name, content)
-        yield from self._document(layout.TREE, self._tree(packed))
-        manifest = bytearray()
-        for member in self._members:
-            manifest += manifest_line(member.name, member.digest)
-        yield from self._document(layout.MANIFEST, manifest)
+        yield from self._document(layout.TREE, tree_document(self._tree))
+        yield from self._document(layout.MANIFEST, self._manifest)
         yield from self._document(layout.TAG_MANIFEST, tag_manifest(self._tags))
         yield layout.END_OF_TAR
 
-    def _tree(self, packed: Sequence[Packed]) -> bytearray:
-        names = iter(self._members)
-        tree = bytearray(HEAD)
-        for item in packed:
-            member = next(names).name if item.entry.kind == "file" else None
-            tree += b"\n" if len(tree) == len(HEAD) else b",\n"
-            tree += tree_line(item.entry, below_data(item.entry, member), item.whole_digest)
-        return tree + TAIL
-
     def _finish(self) -> str:
-        payload = ((member.name, member.offset, member.entry.size) for member in self._members)
-        lines = bytearray()
-        for name, offset, size in chain(self._rows[: self._head_rows], payload, self._rows[self._head_rows :]):
-            lines += index_line(name, offset, size, self._places[self._frame_of(offset)])
+        head, tail = self._rows[: self._head_rows], self._rows[self._head_rows :]
+        lines = bytearray().join((*map(self._row, head), self._payload_rows, *map(self._row, tail)))
         self._write_frame(index_frame(lines, self._level), 0)
         self._sinks.write(seek_table(self._frames))
         return self._sinks.finish()
+
+    def _row(self, row: tuple[str, int, int]) -> bytes:
+        name, offset, size = row
+        return closed(index_line(quoted(name), offset, size), self._places[self._frame_of(offset)])
 
     # ---- steps ----
 
@@ -229,7 +252,7 @@ class _Packing:
     def _document(self, name: str, content: bytes | bytearray) -> Iterator[bytes | bytearray]:
         """Yield one member outside of the payload; it takes its place in index and tag manifest."""
         head = header(name.encode(), len(content), 0o644, 0, 0, self._mtime)
-        self._rows.append((name.encode(), self._at + len(head), len(content)))
+        self._rows.append((name, self._at + len(head), len(content)))
         self._tags[name] = hashlib.sha512(content).digest()
         self._at += len(head) + len(content) + padding(len(content))
         yield head
@@ -270,9 +293,10 @@ class _Packing:
         """Return the SHA-512 of the whole file of which `entry` is the last part: an extra read, beside the packing."""
         folder = SourceFolder(self._root)
         with closing(folder):
-            fd = folder.open(entry.path, entry.whole_size, entry.mtime_ns)
+            fd = folder.open(entry.path)
         try:
             sha = hashlib.sha512()
+            check_unchanged(fd, entry.path, entry.whole_size, entry.mtime_ns)
             view = memoryview(bytearray(_READ_SIZE))
             for at in range(0, entry.whole_size, _READ_SIZE):
                 if cancelled():
