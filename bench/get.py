@@ -6,7 +6,6 @@ python bench/get.py --scale 0.25 --rounds 5 --content detector
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import resource
@@ -23,7 +22,7 @@ from holdfast.errors import HoldfastError
 from holdfast.model.entry import Entry
 from holdfast.packaging.extract import extract
 from holdfast.packaging.reader import FileSource, open_package, read_file
-from holdfast.packaging.writer import Written, write_package
+from holdfast.packaging.writer import Written
 
 DECODE = 'zstd -dcq "$1" > /dev/null'
 RESTORE = r"""
@@ -103,13 +102,7 @@ def whole(package: Path, rounds: int, work: Path, name: str) -> None:
 
 def main() -> None:
     """Parse the command line and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the full number of files")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", choices=samples.SHAPES, action="append")
-    parser.add_argument("--content", choices=samples.CONTENTS, action="append")
-    parser.add_argument("--work", type=Path, help="folder for data and results (default: a temporary one)")
-    options = parser.parse_args()
+    options = samples.options(__doc__, shapes=["medium"]).parse_args()
     print("| what | shell, seconds | holdfast, seconds | ratio |")
     print("|---|---|---|---|")
     for name in options.shape or ["medium"]:
@@ -118,12 +111,8 @@ def main() -> None:
                 work = Path(folder)
                 shape = samples.shape(name, options.scale)
                 shape.build(work / "source", content)
-                entries = samples.scan(work / "source")
                 package = work / "package.tar.zst"
-                written = write_package(
-                    samples.identity(entries), entries, root=work / "source", documents=samples.DOCUMENTS,
-                    sinks=[package],
-                )  # fmt: skip
+                written = samples.pack(work / "source", package)
                 one_file(package, written, min(options.rounds, 3))
                 whole(package, options.rounds, work, f"{shape.files} x {shape.size / 1e6:g} MB {content}")
     print(f"\nPeak of resident memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB")

@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 import samples
-from holdfast.packaging.writer import PackOptions, write_package
 
 SHELL = r"""
 set -e -o pipefail
@@ -47,15 +46,7 @@ def ours(source: Path, out: Path) -> dict[str, float]:
     """Pack in this process; return seconds and the peak of resident MB, child processes included."""
     watch = MemoryWatch()
     started = time.perf_counter()
-    entries = samples.scan(source)
-    written = write_package(
-        samples.identity(entries),
-        entries,
-        root=source,
-        documents=samples.DOCUMENTS,
-        sinks=[out / "one", out / "two"],
-        options=PackOptions(),
-    )
+    written = samples.pack(source, out / "one", out / "two")
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "rss": watch.stop(), "size": written.size}
 
@@ -136,13 +127,8 @@ def compare(shape: samples.Shape, content: str, rounds: int, others: list[str], 
 
 def main() -> None:
     """Parse the command line and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the full number of files")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", choices=samples.SHAPES, action="append")
-    parser.add_argument("--content", choices=samples.CONTENTS, action="append")
+    parser = samples.options(__doc__)
     parser.add_argument("--others", action="store_true", help="also time restic and borg where installed")
-    parser.add_argument("--work", type=Path, help="folder for data and results (default: a temporary one)")
     parser.add_argument("--run", nargs=2, metavar=("SOURCE", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Made-up data for the packing benches: three shapes of a dataset, three kinds of content, standard library only."""
+"""Made-up data for the packing benches: three shapes of a dataset, three kinds of content."""
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from holdfast.model.entry import Entry
-from holdfast.packaging.identity import Identity
+from holdfast.packaging.writer import Written, write_package
+from holdfast.services.scan import scan
+from holdfast.testing.packages import DOCUMENTS, sample_identity
 
 SHAPES = {"large": (40, 50_000_000), "medium": (2_000, 1_000_000), "tiny": (50_000, 4_000)}  # files, bytes of each
 CONTENTS = ("incompressible", "detector", "fits")
-DOCUMENTS = dict.fromkeys(("metadata/dataset.json", "metadata/datacite.json", "metadata/events.jsonl"), b"{}\n")
 _SKY, _SKY_NOISE, _COUNTS = 1000.0, 12.0, 20.0
 
 
@@ -101,41 +102,18 @@ _HIGH = bytes(value >> 8 for value in _gauss_values())
 _LOW = bytes(value & 0xFF for value in _gauss_values())
 
 
-def scan(root: Path) -> list[Entry]:
-    """Return the files of a folder in path order."""
-    found: list[Entry] = []
-    base = os.fsencode(root)
-    waiting = [b""]
-    while waiting:
-        folder = waiting.pop()
-        with os.scandir(os.path.join(base, folder)) as listing:
-            for item in listing:
-                path = folder + b"/" + item.name if folder else item.name
-                if item.is_dir(follow_symlinks=False):
-                    waiting.append(path)
-                    continue
-                state = item.stat(follow_symlinks=False)
-                found.append(
-                    Entry(path, "file", state.st_size, state.st_mtime_ns, state.st_mode & 0o7777,
-                          state.st_uid, state.st_gid)
-                )  # fmt: skip
-    return sorted(found, key=lambda entry: entry.path)
+def pack(source: Path, *sinks: Path) -> Written:
+    """Register the files of a folder as the archive does, and pack them."""
+    entries = list(scan(os.fsencode(source)))
+    return write_package(sample_identity(entries), entries, root=source, documents=DOCUMENTS, sinks=sinks)
 
 
-def identity(entries: list[Entry]) -> Identity:
-    """Return what the package says about itself."""
-    return Identity(
-        dataset="01arz3ndektsv4rrffq69g5fav",
-        segment=1,
-        segments=1,
-        site="bench",
-        server="localhost",
-        source_path=b"/bench",
-        title="Bench",
-        owner="bench",
-        profile="bench",
-        profile_version=1,
-        created=datetime(2026, 1, 1, tzinfo=UTC),
-        members=len(entries),
-        payload_bytes=sum(entry.size for entry in entries),
-    )
+def options(purpose: str | None, *, shapes: Sequence[str] = tuple(SHAPES)) -> argparse.ArgumentParser:
+    """Return the options that all programs about packages have; `shapes` are those that are run unless told."""
+    parser = argparse.ArgumentParser(description=purpose, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the full number of files")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shape", choices=SHAPES, action="append", help=f"default: {', '.join(shapes)}")
+    parser.add_argument("--content", choices=CONTENTS, action="append", help="default: all")
+    parser.add_argument("--work", type=Path, help="folder for data and results (default: a temporary one)")
+    return parser

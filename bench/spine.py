@@ -9,7 +9,6 @@ indexes, reading back from the medium. The shell packs straight into two files a
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import subprocess
@@ -57,14 +56,9 @@ def ours(source: Path, work: Path, dsn: str) -> float:
 
 def main() -> None:
     """Time both in turn and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="part of the full number of files")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--shape", choices=samples.SHAPES, action="append")
-    parser.add_argument("--content", choices=samples.CONTENTS, action="append")
-    wanted = parser.parse_args()
+    wanted = samples.options(__doc__).parse_args()
     print("| source | shell s | holdfast s | speed to shell |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=wanted.work) as name:
         work = Path(name)
         server = EmbeddedPostgres(work / "database")
         dsn = server.start()

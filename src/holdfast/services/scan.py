@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Final
+from typing import Final, NoReturn
 
 from holdfast.errors import SourceChanged, SourceUnreadable, UnsupportedFile
 from holdfast.model.entry import Entry, Kind
@@ -28,7 +28,9 @@ def scan(root: bytes) -> Iterator[Entry]:
     pending = [_sorted(root, b"", offenders)]
     while pending:
         for path, found in pending[-1]:
-            if stat.S_ISDIR(found.st_mode):
+            if stat.S_ISREG(found.st_mode):
+                yield _entry(root, path, found, "file")
+            elif stat.S_ISDIR(found.st_mode):
                 content = _sorted(root, path, offenders)
                 first = next(content, None)
                 if first is None:
@@ -36,10 +38,8 @@ def scan(root: bytes) -> Iterator[Entry]:
                 else:
                     pending.append(_with(first, content))
                     break
-            elif stat.S_ISLNK(found.st_mode):
-                yield _entry(root, path, found, "link")
             else:
-                yield _entry(root, path, found, "file")
+                yield _entry(root, path, found, "link")
         else:
             pending.pop()
     if offenders:
@@ -60,45 +60,46 @@ def _sorted(root: bytes, folder: bytes, offenders: list[tuple[bytes, str]]) -> I
 
     A folder sorts as if its name ended in "/", for what is in it does; one without content is a path itself.
     """
-    content: list[tuple[bytes, bytes, os.stat_result]] = []
+    full = os.path.join(root, folder)
     try:
-        with os.scandir(os.path.join(root, folder)) as found:
+        with os.scandir(full) as found:
             names = {item.name: item.stat(follow_symlinks=False) for item in found}
         ordered = sorted(names)
-        content = [
-            (_place(os.path.join(root, folder, name), names[name], following), name, names[name])
-            for name, following in zip_longest(ordered, ordered[1:], fillvalue=b"")
-        ]
+        folders = {name for name, status in names.items() if stat.S_ISDIR(status.st_mode)}
+        if folders:
+            places = {
+                name: _place(full, name, following) if name in folders else name
+                for name, following in zip_longest(ordered, ordered[1:], fillvalue=b"")
+            }
+            ordered.sort(key=places.__getitem__)
     except OSError as error:
         _raise(folder or root, error)
-    for _, name, status in sorted(content, key=lambda item: item[0]):
-        path = folder + b"/" + name if folder else name
-        if what := _KINDS.get(stat.S_IFMT(status.st_mode)):
+    prefix = folder + b"/" if folder else b""
+    for name in ordered:
+        path, status = prefix + name, names[name]
+        if not stat.S_ISREG(status.st_mode) and (what := _KINDS.get(stat.S_IFMT(status.st_mode))):
             offenders.append((path, what))
         else:
             yield path, status
 
 
-def _place(full: bytes, status: os.stat_result, following: bytes) -> bytes:
-    """Return what a name sorts by; whether a folder has content matters only when `following` sorts before NAME/."""
-    name = os.path.basename(full)
-    if not stat.S_ISDIR(status.st_mode):
-        return name
+def _place(above: bytes, name: bytes, following: bytes) -> bytes:
+    """Return what a folder sorts by; whether it has content matters only when `following` sorts before NAME/."""
     if name < following < name + b"/":
-        with os.scandir(full) as content:
+        with os.scandir(os.path.join(above, name)) as content:
             if next(content, None) is None:
                 return name
     return name + b"/"
 
 
-def _raise(path: bytes, error: OSError) -> None:
+def _raise(path: bytes, error: OSError) -> NoReturn:
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
         raise SourceChanged(path=printable(path), what="vanished") from error
     raise SourceUnreadable(path=printable(path), why=os.strerror(error.errno or errno.EIO)) from error
 
 
 def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry:
-    full, target = os.path.join(root, path), b""
+    full, target = root + b"/" + path, b""
     xattrs: tuple[tuple[str, bytes], ...] = ()
     try:
         if kind == "link":
@@ -108,10 +109,10 @@ def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry
     except OSError as error:
         _raise(path, error)
     size = found.st_size if kind == "file" else 0
+    sparse = kind == "file" and found.st_blocks * _BLOCK < size
+    mode = stat.S_IMODE(found.st_mode)
     return Entry(
-        path=path, kind=kind, size=size, mtime_ns=found.st_mtime_ns, mode=stat.S_IMODE(found.st_mode),
-        uid=found.st_uid, gid=found.st_gid, target=target, xattrs=xattrs,
-        sparse=kind == "file" and found.st_blocks * _BLOCK < size,
+        path, kind, size, found.st_mtime_ns, mode, found.st_uid, found.st_gid, target, sparse, xattrs=xattrs
     )  # fmt: skip
 
 
@@ -119,6 +120,8 @@ def _xattrs(full: bytes) -> tuple[tuple[str, bytes], ...]:
     """Return the user's extended attributes; file systems without any have none."""
     try:
         names = os.listxattr(full, follow_symlinks=False)
+        if not names:  # nearly always
+            return ()
         return tuple(
             (name, os.getxattr(full, name, follow_symlinks=False)) for name in sorted(names) if name.startswith("user.")
         )

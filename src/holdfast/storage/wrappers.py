@@ -36,49 +36,57 @@ def open_store(url: str, *, create: bool = False) -> Store:
     return Logged(Checked(store))
 
 
-class Checked:
-    """Compares the digest of what is read with what the medium remembers, when a whole package is read."""
+class Through:
+    """A store that passes everything on; what other wrappers are made from."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self.store = store
 
     @property
     def info(self) -> StoreInfo:
         """What the store is."""
-        return self._store.info
+        return self.store.info
 
     def put(self, key: str, source: BinaryIO, *, size: int, digest: str) -> Stored:
-        """Store a package; the driver checks it."""
-        return self._store.put(key, source, size=size, digest=digest)
+        """Store a package."""
+        return self.store.put(key, source, size=size, digest=digest)
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> BinaryIO:
+        """Open a package."""
+        return self.store.open(key, start=start, length=length)
+
+    def stat(self, key: str) -> Stored:
+        """Return what the medium says."""
+        return self.store.stat(key)
+
+    def list(self, prefix: str = "") -> Iterator[Stored]:
+        """Yield what is stored."""
+        return self.store.list(prefix)
+
+    def delete(self, key: str) -> None:
+        """Delete a package."""
+        self.store.delete(key)
+
+    def recall(self, keys: Iterable[str]) -> Recall:
+        """Begin a recall."""
+        return self.store.recall(keys)
+
+    def recalled(self, recall: Recall) -> RecallStatus:
+        """Return how far it is."""
+        return self.store.recalled(recall)
+
+
+class Checked(Through):
+    """Compares the digest of what is read with what the medium remembers, when a whole package is read."""
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> BinaryIO:
         """Open a package; the read that reaches the end of a whole one raises DigestMismatch when it is another."""
-        stored = self._store.stat(key)
-        opened = self._store.open(key, start=start, length=length)
+        stored = self.store.stat(key)
+        opened = self.store.open(key, start=start, length=length)
         whole = start == 0 and length in {None, stored.size}
         if not whole or stored.digest is None:
             return opened
         return io.BufferedReader(_CheckedReader(opened, stored), _BLOCK)
-
-    def stat(self, key: str) -> Stored:
-        """Return what the medium says."""
-        return self._store.stat(key)
-
-    def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Yield what is stored."""
-        return self._store.list(prefix)
-
-    def delete(self, key: str) -> None:
-        """Delete a package."""
-        self._store.delete(key)
-
-    def recall(self, keys: Iterable[str]) -> Recall:
-        """Begin a recall."""
-        return self._store.recall(keys)
-
-    def recalled(self, recall: Recall) -> RecallStatus:
-        """Return how far it is."""
-        return self._store.recalled(recall)
 
 
 class _CheckedReader(io.RawIOBase):
@@ -109,53 +117,50 @@ class _CheckedReader(io.RawIOBase):
         super().close()
 
 
-class Logged:
+class Logged(Through):
     """Writes one line for each change and for each failure."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
     @property
     def info(self) -> StoreInfo:
         """What the store is."""
         with self._line("info", "", logging.DEBUG):
-            return self._store.info
+            return self.store.info
 
     def put(self, key: str, source: BinaryIO, *, size: int, digest: str) -> Stored:
         """Store a package."""
         with self._line("put", f"{key} ({size} bytes)", logging.INFO):
-            return self._store.put(key, source, size=size, digest=digest)
+            return self.store.put(key, source, size=size, digest=digest)
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> BinaryIO:
         """Open a package; failures while it is read are its reader's."""
         with self._line("open", f"{key} from {start}, {'all' if length is None else length}", logging.DEBUG):
-            return self._store.open(key, start=start, length=length)
+            return self.store.open(key, start=start, length=length)
 
     def stat(self, key: str) -> Stored:
         """Return what the medium says."""
         with self._line("stat", key, logging.DEBUG):
-            return self._store.stat(key)
+            return self.store.stat(key)
 
     def list(self, prefix: str = "") -> Iterator[Stored]:
         """Yield what is stored."""
         with self._line("list", prefix, logging.DEBUG):
-            yield from self._store.list(prefix)
+            yield from self.store.list(prefix)
 
     def delete(self, key: str) -> None:
         """Delete a package."""
         with self._line("delete", key, logging.INFO):
-            self._store.delete(key)
+            self.store.delete(key)
 
     def recall(self, keys: Iterable[str]) -> Recall:
         """Begin a recall."""
         wanted = tuple(keys)
         with self._line("recall", f"{len(wanted)} packages", logging.INFO):
-            return self._store.recall(wanted)
+            return self.store.recall(wanted)
 
     def recalled(self, recall: Recall) -> RecallStatus:
         """Return how far it is."""
         with self._line("recalled", recall.token, logging.DEBUG):
-            return self._store.recalled(recall)
+            return self.store.recalled(recall)
 
     @contextlib.contextmanager
     def _line(self, action: str, what: str, level: int) -> Iterator[None]:

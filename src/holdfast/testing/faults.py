@@ -21,7 +21,8 @@ from typing import BinaryIO
 import blake3
 
 from holdfast.errors import HoldfastError
-from holdfast.storage.store import Recall, RecallStatus, Store, Stored, StoreInfo
+from holdfast.storage.store import Store, Stored
+from holdfast.storage.wrappers import Through
 
 
 def sample(size: int, seed: str = "") -> bytes:
@@ -93,46 +94,6 @@ class FailingSource(io.RawIOBase):
         if count == 0:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return count
-
-
-class Through:
-    """A store that passes everything on; what other wrappers are made from."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    @property
-    def info(self) -> StoreInfo:
-        """What the store is."""
-        return self.store.info
-
-    def put(self, key: str, source: BinaryIO, *, size: int, digest: str) -> Stored:
-        """Store a package."""
-        return self.store.put(key, source, size=size, digest=digest)
-
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> BinaryIO:
-        """Open a package."""
-        return self.store.open(key, start=start, length=length)
-
-    def stat(self, key: str) -> Stored:
-        """Return what the medium says."""
-        return self.store.stat(key)
-
-    def list(self, prefix: str = "") -> Iterator[Stored]:
-        """Yield what is stored."""
-        return self.store.list(prefix)
-
-    def delete(self, key: str) -> None:
-        """Delete a package."""
-        self.store.delete(key)
-
-    def recall(self, keys: Iterable[str]) -> Recall:
-        """Begin a recall."""
-        return self.store.recall(keys)
-
-    def recalled(self, recall: Recall) -> RecallStatus:
-        """Return how far it is."""
-        return self.store.recalled(recall)
 
 
 class BitFlipStore(Through):
