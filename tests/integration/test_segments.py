@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
 
-from holdfast.services import free, show
+from holdfast.errors import NoSpace
+from holdfast.services import deliver, free, show
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -57,6 +59,24 @@ def test_a_single_file_in_parts_comes_back_whole(small: SmallSite) -> None:
     again = small.ask(dataset, [b"big"])
     small.drain()
     assert (small.request(again).state, small.request(again).done_files) == ("delivered", 1)
+
+
+def test_p9_joining_parts_without_room_says_so_and_waits(small: SmallSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = small.archive_folder(FILES)
+    small.drain()
+    request = small.ask(dataset, [b"big"])
+    # A disk that is full only when a file is synced, as a quota on a network file system is.
+    full = NoSpace(area="the destination", needed=1, free=0)
+    with monkeypatch.context() as broken:
+        broken.setattr(deliver, "finish_parts", Mock(side_effect=full))
+        small.drain(hurry=False)
+    waits = small.request(request)
+    assert waits.state == "recalling"
+    assert waits.problem is not None
+    assert (waits.problem.code, waits.problem.tries) == ("no-space", 1)
+    small.drain()
+    done = small.request(request)
+    assert (done.state, done.done_files, done.problem) == ("delivered", 1, None)
 
 
 def test_a_file_in_parts_is_shown_once_with_its_whole_size_and_checksum(small: SmallSite) -> None:

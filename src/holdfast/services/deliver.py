@@ -319,10 +319,7 @@ def _list_problems(conn: Connection, request: str, problems: Mapping[bytes, Hold
 
 
 def finish(archive: Archive, request: str) -> None:
-    """Join the files that came in parts and end the request, when all its packages have been read.
-
-    Raises NoSpace, Busy and the like when it has to be tried again.
-    """
+    """Join the files that came in parts and end the request, when all its packages have been read."""
     with archive.database.claim(f"finish:{request}") as held:
         if not held:
             return
@@ -333,7 +330,13 @@ def finish(archive: Archive, request: str) -> None:
                 return
             failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
             in_parts = [found for found in _in_parts(conn, asked) if found[1].path not in failed]
-        joined, problems = _join(Path(os.fsdecode(bytes(asked["destination"]))), in_parts)
+        try:
+            joined, problems = _join(Path(os.fsdecode(bytes(asked["destination"]))), in_parts)
+        except TransientError as error:
+            _LOG.warning("request %s: %s", request, error.sentence)
+            with archive.database.transaction() as conn:
+                requests.run(conn, "problem", id=request, problem=described(error, asked["problem"])["problem"])
+            return
         with archive.database.transaction() as conn:
             for segment in joined:
                 requests.run(conn, "joined", request=request, package=package_id(asked["dataset"], segment))

@@ -41,6 +41,10 @@ _WAITING: Final = (
         "where state = 'open' and (problem->>'next_try')::timestamptz > now()"
     ),
     (
+        "update request set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
+        "where state in ('waiting', 'recalling') and (problem->>'next_try')::timestamptz > now()"
+    ),
+    (
         "update release set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
         "where state in ('asked', 'planned', 'applying') and (problem->>'next_try')::timestamptz > now()"
     ),

@@ -53,6 +53,10 @@ select count(*) as open from request_part where request = %(request)s and state 
 -- lock --
 select * from request where id = %(id)s for update
 
+-- problem --
+-- Ending it is to be tried again.
+update request set problem = %(problem)s where id = %(id)s and state in ('asked', 'waiting', 'recalling')
+
 -- end_request --
 update request set state = %(to)s, ended_at = now(), problem = %(problem)s,
   done_files = (select coalesce(sum(done_files), 0) from request_part where request = %(id)s),
@@ -76,4 +80,5 @@ order by request_part.request, request_part.package limit %(limit)s
 -- unended --
 -- Requests whose parts have all ended but which nobody closed.
 select id from request where state in ('asked', 'waiting', 'recalling')
+  and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
   and not exists (select from request_part where request = request.id and state in ('waiting', 'recalling'))
