@@ -50,7 +50,11 @@ def reason(site: SmallSite, dataset: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("wish", "error", "words"),
     [
-        ({"profile": "gold"}, InvalidInput, "no profile 'gold'. Choose one of: single-tape, twin-tape"),
+        (
+            {"profile": "gold"},
+            InvalidInput,
+            "no profile 'gold'. Choose one of: plain-twin-tape, single-tape, twin-tape",
+        ),
         ({"title": ""}, InvalidInput, "title"),
         ({"title": "  "}, InvalidInput, "title"),
         ({"title": "x" * 1001}, InvalidInput, "title"),

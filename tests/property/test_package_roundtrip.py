@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever tree is packed comes back byte for byte, from the package alone (P5)."""
+"""Whatever tree is packed comes back byte for byte, from the packages alone (P5)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import random
 import tempfile
@@ -11,12 +13,16 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.errors import HoldfastError
+from holdfast.model.entry import Entry
 from holdfast.model.names import stored_path
+from holdfast.model.segments import cut
 from holdfast.packaging.check import check_package
-from holdfast.packaging.extract import extract
+from holdfast.packaging.extract import extract, finish_parts
+from holdfast.packaging.plain import read_sidecar
 from holdfast.packaging.reader import open_package, read_file
 from holdfast.packaging.writer import PackOptions
-from holdfast.testing.packages import MemorySource, pack, scan
+from holdfast.testing.packages import MemorySource, pack, pack_plain, scan
 
 FRAME = 8192
 BORDERS = sorted({
@@ -35,6 +41,10 @@ nodes = (
     | st.tuples(st.just("folder"), st.just(0), st.booleans())
     | st.tuples(st.just("link"), st.just(0), st.booleans())
 )
+
+
+def fail(entry: Entry, error: HoldfastError) -> None:
+    raise AssertionError((entry, error))
 
 
 def build(root: bytes, tree: list[tuple[list[bytes], tuple[str, int, bool]]]) -> None:
@@ -70,7 +80,7 @@ def test_every_tree_comes_back(tree: list[tuple[list[bytes], tuple[str, int, boo
         done: list[bytes] = []
         extract(
             source, listing, folder / "out", threads=threads, on_done=lambda entry: done.append(entry.path),
-            on_problem=lambda entry, error: (_ for _ in ()).throw(AssertionError((entry, error))),
+            on_problem=fail,
         )  # fmt: skip
         assert sorted(done) == sorted(item.entry.path for item in listing)
         assert [item for item in scan(folder / "out") if item.kind != "file"] == [
@@ -83,6 +93,52 @@ def test_every_tree_comes_back(tree: list[tuple[list[bytes], tuple[str, int, boo
                 with open(os.fsencode(folder / "out") + b"/" + item.entry.path, "rb") as delivered:
                     assert delivered.read() == content
                 assert b"".join(read_file(source, item)) == content
+
+
+@settings(max_examples=60, deadline=None)
+@given(tree=st.lists(st.tuples(paths, nodes), max_size=12))
+def test_every_tree_comes_back_from_plain_packages(tree: list[tuple[list[bytes], tuple[str, int, bool]]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "source").mkdir()
+        build(os.fsencode(folder / "source"), tree)
+        done: list[bytes] = []
+        for number, entries in cut(scan(folder / "source"), limit=FRAME, most=100, plain=True):
+            package = folder / f"{number}"
+            plain = any(entry.kind == "file" for entry in entries)
+            written = (
+                pack_plain(folder / "source", package, entries)
+                if plain
+                else pack(folder / "source", package, entries=entries)
+            )
+            if plain:
+                check_sidecar(folder / "source", package, written.sidecar or b"")
+                assert read_sidecar(MemorySource(written.sidecar or b"")).members == written.members
+            extract(
+                MemorySource(package.read_bytes()), written.members, folder / "out", plain=plain, on_problem=fail,
+                on_done=lambda entry: done.append(entry.path),
+            )  # fmt: skip
+            for item in written.members:
+                if item.whole_digest:
+                    finish_parts(folder / "out", item.entry, item.whole_digest)
+        before, after = (
+            [(e.path, e.kind, e.size, e.mtime_ns, e.mode, e.target) for e in scan(folder / place)]
+            for place in ("source", "out" if done else "source")
+        )
+        assert after == before
+        assert set(done) == {item[0] for item in before}
+
+
+def check_sidecar(source: Path, package: Path, text: bytes) -> None:
+    """Assert that a package is the bytes of its file, and that the sidecar says so to anybody who reads JSON."""
+    content, said = package.read_bytes(), json.loads(text)
+    assert said["file"]["size"] == len(content)
+    assert said["file"]["sha512"] == hashlib.sha512(content).hexdigest()
+    [item] = [packed for packed in read_sidecar(MemorySource(text)).members if packed.entry.kind == "file"]
+    offset = item.entry.part.offset if item.entry.part else 0
+    with open(os.fsencode(source) + b"/" + item.entry.path, "rb") as original:
+        original.seek(offset)
+        assert original.read(len(content)) == content
 
 
 @given(st.lists(components, min_size=1, max_size=3, unique=True))

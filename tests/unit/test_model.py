@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.errors import Busy, Damaged, InvalidInput, MediumFailed, NoSpace
-from holdfast.model.entry import Entry
+from holdfast.model.entry import Entry, Part
 from holdfast.model.ids import ID_PATTERN, new_id
 from holdfast.model.lifecycle import MOVES, sources, states
-from holdfast.model.names import MEDIUM_NAME_LIMIT, SUFFIX, check_relative, medium_name, printable
+from holdfast.model.names import MEDIUM_NAME_LIMIT, SUFFIX, check_relative, medium_name, printable, sidecar_name
 from holdfast.model.policy import CopyFact, Room, availability, choose_tapes, copies_owed, level, proven
 from holdfast.model.problem import problem, who
 from holdfast.model.segments import MEMBER_COST, cost, cut
@@ -38,17 +39,18 @@ files = st.lists(
 )
 
 
-@given(files, st.integers(1, 10))
-def test_segments_keep_order_and_limits_and_parts_join_again(entries: list[Entry], most: int) -> None:
+@given(files, st.integers(1, 10), st.booleans())
+def test_segments_keep_order_and_limits_and_parts_join_again(entries: list[Entry], most: int, plain: bool) -> None:
     segments: dict[int, list[Entry]] = {}
     numbers = []
-    for number, run in cut(entries, limit=_LIMIT, most=most):
+    for number, run in cut(entries, limit=_LIMIT, most=most, plain=plain):
         segments.setdefault(number, []).extend(run)
         numbers.append(number)
     assert numbers == sorted(numbers)
     assert list(segments) == list(range(1, len(segments) + 1))
     for members in segments.values():
-        assert sum(map(cost, members)) <= _LIMIT
+        assert sum(cost(member) for member in members if member.kind == "file" or not plain) <= _LIMIT
+        assert not plain or sum(member.kind == "file" for member in members) <= 1
         assert 0 < len(members) <= most
     flat = [member for members in segments.values() for member in members]
     whole: list[tuple[bytes, int]] = []
@@ -73,8 +75,18 @@ def test_a_segment_ends_where_a_folder_ends_if_that_leaves_it_half_full() -> Non
     assert cuts == [[b"a"] * 3, [b"b"] * 4]
 
 
-def test_nothing_gives_no_segment() -> None:
-    assert list(cut([], limit=_LIMIT, most=1)) == []
+def test_links_and_folders_travel_with_the_next_file_and_the_last_ones_with_the_last() -> None:
+    kinds = {"a": "link", "b": "directory", "c": "file", "d": "file", "e": "link", "f": "file", "g": "link"}
+    entries = [entry(name.encode(), 1, kind) for name, kind in kinds.items()]
+    cuts = ["".join(item.path.decode() for item in run) for _, run in cut(entries, limit=_LIMIT, most=100, plain=True)]
+    assert cuts == ["abc", "d", "efg"]
+    none = [item for item in entries if item.kind != "file"]
+    assert list(cut(none, limit=_LIMIT, most=100, plain=True)) == [(1, none)]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_nothing_gives_no_segment(plain: bool) -> None:
+    assert list(cut([], limit=_LIMIT, most=1, plain=plain)) == []
 
 
 # ---- policy ----
@@ -157,6 +169,18 @@ def test_a_name_on_a_medium_is_short_plain_and_says_what_it_is(server: str, path
     assert name.endswith(SUFFIX)
     if len(server.encode()) <= 20:
         assert len(name) <= MEDIUM_NAME_LIMIT
+
+
+@given(st.binary(max_size=400), st.lists(st.binary(min_size=1), min_size=1).map(b"/".join), st.booleans())
+def test_the_name_of_a_plain_package_ends_like_its_file_and_leaves_room_for_its_sidecar(
+    path: bytes, file: bytes, in_parts: bool
+) -> None:
+    image = replace(entry(file + b"/n.image.fits", 5), part=Part(2, 7, 0) if in_parts else None)
+    name = medium_name(dataset="0" * 26, segment=2, segments=7, server="beamline", path=path, file=image)
+    assert re.fullmatch(r"[A-Za-z0-9._+=-]+", sidecar_name(name))
+    assert len(sidecar_name(name)) <= MEDIUM_NAME_LIMIT
+    assert name.endswith("n.image.fits.part-0002-of-0007" if in_parts else "n.image.fits")
+    assert sidecar_name(name) == f"{name}.holdfast.json"
 
 
 def test_long_paths_that_differ_in_the_middle_have_different_names() -> None:

@@ -94,7 +94,9 @@ def _dataset(found: DatasetDetail) -> None:
         say(f"\n{found.problem.sentence}")
     for package in found.packages:
         say(f"\npackage {package.segment}: {package.name}")
-        say(f"  {package.state}, {package.files} files, {size(package.payload)} stored as {size(package.size)}")
+        say(
+            f"  {package.state}, {package.packaging}, {package.files} files, {size(package.payload)} stored as {size(package.size)}"
+        )
         say(f"  BLAKE3 {package.blake3 or '-'}")
         for copy in package.copies:
             proof = f"read back {moment(copy.verified_at)}" if copy.verified_at else "not read back yet"

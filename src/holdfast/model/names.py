@@ -9,6 +9,7 @@ import unicodedata
 from typing import Final
 
 from holdfast.errors import InvalidInput
+from holdfast.model.entry import Entry
 
 # Names that we make ourselves begin like this, so a source name that looks like one is escaped too.
 _ESCAPED: Final = re.compile(r"=[0-9a-f]{8}\.")
@@ -21,7 +22,8 @@ _SAFE_IN_ESCAPED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 _SAFE_ON_MEDIUM: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 COMPONENT_LIMIT: Final = 255  # bytes; what Linux file systems take
 MEDIUM_NAME_LIMIT: Final = 200  # bytes; FORMAT section 3, below the 255 of LTFS
-SUFFIX: Final = ".tar.zst"
+SUFFIX: Final = ".tar.zst"  # of a bag
+SIDECAR: Final = ".holdfast.json"  # after the name of a plain package: the file that says what it is
 
 
 def stored_path(path: bytes) -> str:
@@ -40,11 +42,15 @@ def stored_path(path: bytes) -> str:
 def stored_part_path(path: bytes, number: int, count: int) -> str:
     """Return the name under which part `number` of `count` of the file `path` stands in the bag, below `data/`."""
     folder, slash, name = path.rpartition(b"/")
-    suffix = f".part-{number:04}-of-{count:04}"
+    suffix = _part_suffix(number, count)
     stored = stored_path(name)
     if len(stored.encode()) + len(suffix) > COMPONENT_LIMIT:
         stored = _escaped(name, COMPONENT_LIMIT - len(suffix))
     return (stored_path(folder) if slash else "") + slash.decode() + stored + suffix
+
+
+def _part_suffix(number: int, count: int) -> str:
+    return f".part-{number:04}-of-{count:04}"
 
 
 def _stored_component(component: bytes) -> str:
@@ -82,17 +88,31 @@ def printable(path: bytes) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def medium_name(*, dataset: str, segment: int, segments: int, server: str, path: bytes) -> str:
-    """Return the name of a package on a medium: at most 200 bytes of `[A-Za-z0-9._+=-]` (FORMAT section 3)."""
+def medium_name(
+    *, dataset: str, segment: int, segments: int, server: str, path: bytes, file: Entry | None = None
+) -> str:
+    """Return the name of a package on a medium: at most 200 bytes of `[A-Za-z0-9._+=-]` (FORMAT section 3).
+
+    `file` is the one that is stored as it is: the name ends like its path and leaves room for that of the sidecar.
+    """
+    suffix, limit = SUFFIX, MEDIUM_NAME_LIMIT
+    if file is not None:
+        path, limit = path + b"/" + file.path, MEDIUM_NAME_LIMIT - len(SIDECAR)
+        suffix = _part_suffix(file.part.number, file.part.count) if file.part else ""
     head = f"{dataset}.{segment}of{segments}.{_on_medium(server.encode())}."
-    room = MEDIUM_NAME_LIMIT - len(head) - len(SUFFIX)
+    room = limit - len(head) - len(suffix)
     body = _on_medium(path.strip(b"/"))
     if len(body) > room:
         mark = f"+...{hashlib.sha512(path).hexdigest()[:8]}...+"
         keep = max(room - len(mark), 0)
         left = keep // 2
         body = body[:left] + mark + body[len(body) - (keep - left) :]
-    return f"{head}{body}{SUFFIX}"
+    return f"{head}{body}{suffix}"
+
+
+def sidecar_name(name: str) -> str:
+    """Return the name of the sidecar of the plain package `name`."""
+    return name + SIDECAR
 
 
 def _on_medium(raw: bytes) -> str:

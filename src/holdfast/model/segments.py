@@ -44,17 +44,44 @@ def in_parts(entry: Entry, limit: int) -> Iterator[Entry]:
         )
 
 
-def cut(entries: Iterable[Entry], *, limit: int, most: int) -> Iterator[tuple[int, list[Entry]]]:
+def cut(entries: Iterable[Entry], *, limit: int, most: int, plain: bool = False) -> Iterator[tuple[int, list[Entry]]]:
     """Yield (segment number from 1, some of its entries), keeping path order, as the entries stream by.
 
     A segment takes at most `limit` bytes and `most` entries. Each segment is yielded in one or more runs, so that
-    memory stays bounded. Where it can, a segment ends at the end of a folder.
+    memory stays bounded. Where it can, a segment ends at the end of a folder. With `plain`, it holds one file, or one
+    part of a larger one, and the links and empty folders before it.
     """
+    parts = (part for whole in entries for part in in_parts(whole, limit))
+    return enumerate(_one_by_one(parts, most), 1) if plain else _together(parts, limit, most)
+
+
+def _one_by_one(entries: Iterable[Entry], most: int) -> Iterator[list[Entry]]:
+    """Yield each file with the links and folders before it; those after the last file go with that."""
+    most_others = max((most - 1) // 2, 1)  # those before a file and those after the last one can meet in one segment
+    file: list[Entry] = []  # the last file, with what goes with it
+    others: list[Entry] = []
+    for entry in entries:
+        others.append(entry)
+        if entry.kind == "file":
+            if file:
+                yield file
+            file, others = others, []
+        elif len(others) >= most_others:  # so many that they are a segment of their own
+            if file:
+                yield file
+            yield others
+            file, others = [], []
+    if file or others:
+        yield file + others
+
+
+def _together(entries: Iterable[Entry], limit: int, most: int) -> Iterator[tuple[int, list[Entry]]]:
+    """Yield runs of segments that are as full as they may be."""
     number = 1
     flushed = 0  # bytes of this segment that were yielded already
     flushed_count = 0
     held = _Segment()
-    for entry in (part for whole in entries for part in in_parts(whole, limit)):
+    for entry in entries:
         # Twice, when what a folder moves to the next segment leaves no room there either.
         while (flushed_count or held.entries) and (
             flushed + held.used + cost(entry) > limit or flushed_count + len(held.entries) >= most

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, groupby, zip_longest
@@ -47,15 +47,17 @@ def extract(
     threads: int | None = None,
     cancelled: Callable[[], bool] | None = None,
     preserve_owner: bool = False,
+    plain: bool = False,
 ) -> None:
     """Deliver `wanted` of the package `source` into the folder `target`, which is made when missing.
 
     A file that is there with the right content is done (resume); anything else that has its name is a problem and
     stays. Each entry is told once, to `on_done` or to `on_problem` (Conflict, DigestMismatch, Damaged, UnsafePackage,
     NotAllowed, MediumFailed), one call at a time. Parts are collected; `finish_parts` gives the file its name.
-    Raises NoSpace and Cancelled; finished files stay, temporaries are removed.
+    A `plain` package is the one file itself. Raises NoSpace and Cancelled; finished files stay, temporaries are removed.
     """
-    delivery = _Delivery(source, target, on_done, on_problem, cancelled or (lambda: False), preserve_owner)
+    content = _as_it_is if plain else decoded
+    delivery = _Delivery(source, content, target, on_done, on_problem, cancelled or (lambda: False), preserve_owner)
     delivery.run(wanted, threads or os.cpu_count() or 2)
 
 
@@ -77,13 +79,14 @@ class _Delivery:
     def __init__(
         self,
         source: Source,
+        content: Callable[[Iterable[bytes], str], Iterator[bytes]],
         target: Path,
         on_done: Callable[[Entry], None],
         on_problem: Callable[[Entry, HoldfastError], None],
         cancelled: Callable[[], bool],
         preserve_owner: bool,  # noqa: FBT001 always given by the one caller
     ) -> None:
-        self._source, self._target, self._preserve_owner = source, target, preserve_owner
+        self._source, self._content, self._target, self._preserve_owner = source, content, target, preserve_owner
         self._on_done, self._on_problem, self._cancelled = on_done, on_problem, cancelled
         self._mark = os.urandom(6).hex() + "-"
         self._budget = Budget()
@@ -205,7 +208,7 @@ class _Delivery:
     # ---- writing, in the worker threads ----
 
     def _deliver(self, group: Group) -> None:
-        stream = Stream(decoded(group.chunks(), self._source.name), self._source.name)
+        stream = Stream(self._content(group.chunks(), self._source.name), self._source.name)
         try:
             for packed in group.members:
                 if self._fatal is not None:
@@ -261,6 +264,10 @@ class _Delivery:
         crash_point("deliver.file")
         with self._lock:
             self._on_done(entry)
+
+
+def _as_it_is(chunks: Iterable[bytes], _name: str) -> Iterator[bytes]:
+    return iter(chunks)
 
 
 def _unsafe(entry: Entry) -> str | None:

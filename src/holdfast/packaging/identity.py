@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a package says about itself in its first member, `holdfast.json`."""
+"""What a package says about itself: in its first member, `holdfast.json`, or in its sidecar."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class Identity:
 
     def to_json(self) -> bytes:
         """Return the canonical JSON that stands in the package, with a newline at its end."""
+        return canonical_json(self.to_value()) + b"\n"
+
+    def to_value(self) -> dict[str, object]:
+        """Return what `to_json` gives as JSON values."""
         created = self.created.astimezone(UTC)
         value: dict[str, object] = {
             "format": {"major": FORMAT_MAJOR, "minor": FORMAT_MINOR, "name": FORMAT_NAME},
@@ -56,36 +60,40 @@ class Identity:
         }
         if not is_utf8(self.source_path):
             value["source_path_base64"] = base64.b64encode(self.source_path).decode("ascii")
-        return canonical_json(value) + b"\n"
+        return value
 
     @classmethod
     def from_json(cls, text: bytes, name: str = "holdfast.json") -> Identity:
         """Read what `to_json` wrote. Raises NotAPackage for other JSON and for a major version we do not know."""
         try:
-            value: dict[str, Any] = json.loads(text)
+            return cls.from_value(json.loads(text), name)
+        except (ValueError, RecursionError) as error:
+            raise NotAPackage(name=name, why="its identity cannot be read") from error
+
+    @classmethod
+    def from_value(cls, value: Any, name: str) -> Identity:
+        """Read what `to_value` gave; other keys are left out. Raises NotAPackage as `from_json` does."""
+        try:
             major = value["format"]["major"]
             if value["format"]["name"] != FORMAT_NAME:
-                raise NotAPackage(name=name, why="its first member describes something else")
+                raise NotAPackage(name=name, why="its identity is that of something else")
             if major != FORMAT_MAJOR:
                 raise NotAPackage(name=name, why=f"it has format version {major}, this program knows {FORMAT_MAJOR}")
             return cls._from_fields(value)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise NotAPackage(name=name, why="its first member cannot be read") from error
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise NotAPackage(name=name, why="its identity cannot be read") from error
 
     @classmethod
     def _from_fields(cls, value: dict[str, Any]) -> Identity:
         raw = value.get("source_path_base64")
         path = base64.b64decode(raw, validate=True) if raw is not None else str(value["source_path"]).encode()
+        texts = {key: str(value[key]) for key in ("dataset", "site", "server", "title", "owner", "profile")}
+        "".join(texts.values()).encode()  # raises ValueError for half characters
         return cls(
-            dataset=str(value["dataset"]),
+            **texts,
             segment=int(value["segment"]),
             segments=int(value["segments"]),
-            site=str(value["site"]),
-            server=str(value["server"]),
             source_path=path,
-            title=str(value["title"]),
-            owner=str(value["owner"]),
-            profile=str(value["profile"]),
             profile_version=int(value["profile_version"]),
             created=datetime.fromisoformat(value["created"]).astimezone(UTC),
             members=int(value["members"]),
@@ -96,7 +104,8 @@ class Identity:
 def canonical_json(value: object) -> bytes:
     """Return `value` as JSON with sorted keys, no blanks, and UTF-8 text as it is."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return text.encode("utf-8", "surrogatepass")
+    # Half characters (names of attributes that are not UTF-8) become \udcXX, which is how JSON writes them.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def is_utf8(raw: bytes) -> bool:

@@ -34,4 +34,5 @@ TABLE_FOOTER_MAGIC: Final = 0x8F92EAB1
 
 IDENTITY_LIMIT: Final = 1 << 20  # bytes of holdfast.json that a reader takes
 DOCUMENT_LIMIT: Final = 512 << 20  # bytes of one metadata member or of the index that a reader takes
+SIDECAR_LIMIT: Final = DOCUMENT_LIMIT  # bytes of a sidecar that a reader takes; it holds a tree as well
 DIGEST_SIZE: Final = 64  # bytes of a SHA-512

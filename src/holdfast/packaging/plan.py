@@ -121,9 +121,14 @@ def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Ite
         yield Unit(waiting, filled, start - filled)
 
 
-def _member(entry: Entry) -> Member:
+def check_file(entry: Entry) -> None:
+    """Refuse a file that cannot be stored. Raises InvalidInput."""
     check_relative(entry.path)
     if entry.size < 0 or entry.mode & ~_MODE_BITS or min(entry.uid, entry.gid) < 0:
         raise InvalidInput(what=f"{printable(entry.path)!r} has a size, mode or owner that cannot be.")
+
+
+def _member(entry: Entry) -> Member:
+    check_file(entry)
     name = member_name(entry).encode()
     return Member(entry, name, header_size(name, entry.size, entry.uid, entry.gid, entry.mtime_ns // 1_000_000_000))

@@ -176,7 +176,7 @@ class Sinks:
             for sink in self._sinks:
                 sink.remove()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append `data`. Raises NoSpace and MediumFailed, perhaps of an earlier write."""
         view = memoryview(data)
         self.size += len(view)

@@ -7,14 +7,32 @@ The packer's child processes import this module, so it imports little.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 
-from holdfast.errors import HoldfastError, SourceChanged, SourceUnreadable
+from holdfast.errors import Cancelled, HoldfastError, SourceChanged, SourceUnreadable
+from holdfast.model.entry import Entry
 from holdfast.model.names import printable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_READ_SIZE = 4 << 20  # bytes
+
+
+@contextmanager
+def opened_root(path: os.PathLike[str] | bytes) -> Iterator[int]:
+    """Give a descriptor of the folder that is packed. Raises SourceUnreadable."""
+    try:
+        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceUnreadable(path=printable(os.fsencode(path)), why=error.strerror or str(error)) from error
+    try:
+        yield root
+    finally:
+        os.close(root)
 
 
 class SourceFolder:
@@ -59,6 +77,37 @@ class SourceFolder:
             at = below
         self._fd, self._last = at, folder
         return at
+
+
+def read_pieces(
+    root: int, entry: Entry, offset: int, size: int, cancelled: Callable[[], bool]
+) -> Generator[memoryview, None, None]:
+    """Yield `size` bytes of a file from `offset`, each piece in memory of its own; the file must be as it was scanned.
+
+    Raises SourceChanged, SourceUnreadable, Cancelled.
+    """
+    whole = entry.whole_size if entry.part else entry.size
+    with closing(SourceFolder(root)) as folder:
+        fd = folder.open(entry.path)
+    try:
+        check_unchanged(fd, entry.path, whole, entry.mtime_ns)
+        for at in range(offset, offset + size, _READ_SIZE):
+            if cancelled():
+                raise Cancelled(what="Packing")
+            piece = memoryview(bytearray(min(_READ_SIZE, offset + size - at)))
+            read_exactly(fd, piece, at, entry.path)
+            yield piece
+        check_unchanged(fd, entry.path, whole, entry.mtime_ns)
+    finally:
+        os.close(fd)
+
+
+def whole_digest(root: int, entry: Entry, cancelled: Callable[[], bool]) -> bytes:
+    """Return the SHA-512 of the whole file of which `entry` is a part: an extra read. Raises as `read_pieces`."""
+    sha = hashlib.sha512()
+    for piece in read_pieces(root, entry, 0, entry.whole_size, cancelled):
+        sha.update(piece)
+    return sha.digest()
 
 
 def check_unchanged(fd: int, path: bytes, size: int, mtime_ns: int) -> None:

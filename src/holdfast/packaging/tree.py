@@ -35,6 +35,11 @@ def tree_document(lines: Iterable[bytes]) -> bytes:
 
 def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
     """Return one entry, without line break; `stored` is its name below `data/`. Plain files have `plain_tree_line`."""
+    return canonical_json(tree_value(entry, stored, whole_digest))
+
+
+def tree_value(entry: Entry, stored: str, whole_digest: bytes = b"") -> dict[str, object]:
+    """Return one entry as JSON values."""
     value: dict[str, object] = {
         "gid": entry.gid,
         "mode": f"{entry.mode:04o}",
@@ -55,7 +60,7 @@ def tree_line(entry: Entry, stored: str, whole_digest: bytes = b"") -> bytes:
         value["xattrs"] = {name: _base64(content) for name, content in entry.xattrs}
     if entry.part:
         value["part"] = _part_fields(entry.part, entry.whole_size, whole_digest)
-    return canonical_json(value)
+    return value
 
 
 def parse_tree(text: bytes, sizes: Mapping[str, int], where: str) -> Iterator[tuple[Entry, str, bytes]]:
@@ -64,10 +69,19 @@ def parse_tree(text: bytes, sizes: Mapping[str, int], where: str) -> Iterator[tu
     Raises Damaged.
     """
     try:
-        for value in json.loads(text)["entries"]:
+        values = json.loads(text)["entries"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Damaged(name=where, why="its tree cannot be read") from error
+    yield from parse_entries(values, sizes, where)
+
+
+def parse_entries(values: Iterable[Any], sizes: Mapping[str, int], where: str) -> Iterator[tuple[Entry, str, bytes]]:
+    """Do what `parse_tree` does with entries that are JSON values already. Raises Damaged."""
+    try:
+        for value in values:
             yield _entry(value, sizes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(name=where, why="metadata/tree.json cannot be read") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise Damaged(name=where, why="its tree cannot be read") from error
 
 
 def _entry(value: dict[str, Any], sizes: Mapping[str, int]) -> tuple[Entry, str, bytes]:
@@ -96,9 +110,19 @@ def _entry(value: dict[str, Any], sizes: Mapping[str, int]) -> tuple[Entry, str,
         sparse=bool(value.get("sparse", False)),
         part=part,
         whole_size=whole_size,
-        xattrs=tuple((str(key), base64.b64decode(raw, validate=True)) for key, raw in value.get("xattrs", {}).items()),
+        xattrs=tuple(
+            (_xattr(key), base64.b64decode(raw, validate=True)) for key, raw in value.get("xattrs", {}).items()
+        ),
     )
     return entry, stored, whole_digest
+
+
+def _xattr(name: str) -> str:
+    """Refuse attributes that no user can set: others give a file rights."""
+    if not name.startswith("user.") or "\0" in name:
+        raise ValueError(name)
+    name.encode("utf-8", "surrogateescape")  # as the system takes it
+    return name
 
 
 def _part_fields(part: Part, whole_size: int, whole_digest: bytes) -> dict[str, object]:

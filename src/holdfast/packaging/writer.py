@@ -14,9 +14,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.errors import Cancelled, InvalidInput, SourceUnreadable
+from holdfast.errors import Cancelled, InvalidInput
 from holdfast.model.entry import Entry, Location, Packed
-from holdfast.model.names import printable, stored_path
+from holdfast.model.names import stored_path
 from holdfast.packaging import layout
 from holdfast.packaging.bag import DECLARATION, bag_info, tag_manifest
 from holdfast.packaging.frames import FrameMaker, seek_table
@@ -26,13 +26,12 @@ from holdfast.packaging.lines import closed, index_line, manifest_line, plain_tr
 from holdfast.packaging.pipeline import Pipeline
 from holdfast.packaging.plan import Frame, Member, Unit, planned_frames
 from holdfast.packaging.sink import Sinks
-from holdfast.packaging.sources import SourceFolder, check_unchanged, read_exactly
+from holdfast.packaging.sources import opened_root, whole_digest
 from holdfast.packaging.tarheader import DIRECTORY, header, padding
 from holdfast.packaging.tree import tree_document, tree_line
 from holdfast.packaging.unit import Made
 
 _CHILDREN_FROM = 4000  # tiny files from which child processes earn back their start
-_READ_SIZE = 4 << 20  # bytes
 _OWN = frozenset({layout.TREE})
 
 
@@ -49,11 +48,15 @@ class PackOptions:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A finished package: its size in bytes, the BLAKE3 of its file in hex, and its entries in the order given."""
+    """A finished package: its size in bytes, the BLAKE3 of its file in hex, and its entries in the order given.
+
+    `sidecar` goes with a plain package; a bag has none.
+    """
 
     size: int
     digest: str
     members: tuple[Packed, ...]
+    sidecar: bytes | None = None
 
 
 def write_package(
@@ -76,18 +79,13 @@ def write_package(
     for name in documents:
         if not name.startswith(layout.METADATA) or name in _OWN:
             raise InvalidInput(what=f"{name!r} is not a name for a metadata document.")
-    try:
-        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise SourceUnreadable(path=printable(os.fsencode(root)), why=error.strerror or str(error)) from error
-    try:
-        chosen = options or PackOptions()
-        planned = identity.payload_bytes
-        with Sinks(sinks, direct=chosen.direct, durable=chosen.durable, planned=planned) as files:
-            packing = _Packing(identity, entries, root_fd, files, chosen)
-            return packing.run(documents, progress or (lambda *_: None), cancelled or (lambda: False))
-    finally:
-        os.close(root_fd)
+    chosen = options or PackOptions()
+    with (
+        opened_root(root) as root_fd,
+        Sinks(sinks, direct=chosen.direct, durable=chosen.durable, planned=identity.payload_bytes) as files,
+    ):
+        packing = _Packing(identity, entries, root_fd, files, chosen)
+        return packing.run(documents, progress or (lambda *_: None), cancelled or (lambda: False))
 
 
 class _Packing:
@@ -122,7 +120,7 @@ class _Packing:
     ) -> Written:
         with ThreadPoolExecutor(1) as aside:
             wholes = {
-                entry.path: aside.submit(self._whole_digest, entry, cancelled)
+                entry.path: aside.submit(whole_digest, self._root, entry, cancelled)
                 for entry in self._entries
                 if entry.part and entry.part.number == entry.part.count
             }
@@ -288,26 +286,6 @@ class _Packing:
         self._starts.append(self._stream)
         self._stream += length
         self._sinks.write(frame)
-
-    def _whole_digest(self, entry: Entry, cancelled: Callable[[], bool]) -> bytes:
-        """Return the SHA-512 of the whole file of which `entry` is the last part: an extra read, beside the packing."""
-        folder = SourceFolder(self._root)
-        with closing(folder):
-            fd = folder.open(entry.path)
-        try:
-            sha = hashlib.sha512()
-            check_unchanged(fd, entry.path, entry.whole_size, entry.mtime_ns)
-            view = memoryview(bytearray(_READ_SIZE))
-            for at in range(0, entry.whole_size, _READ_SIZE):
-                if cancelled():
-                    raise Cancelled(what="Packing")
-                piece = view[: min(_READ_SIZE, entry.whole_size - at)]
-                read_exactly(fd, piece, at, entry.path)
-                sha.update(piece)
-            check_unchanged(fd, entry.path, entry.whole_size, entry.mtime_ns)
-            return sha.digest()
-        finally:
-            os.close(fd)
 
 
 def _cut(parts: Iterable[bytes | bytearray], size: int) -> Iterator[bytes]:

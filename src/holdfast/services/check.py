@@ -8,12 +8,12 @@ from typing import Final
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
-from holdfast.errors import Busy, DigestMismatch, HoldfastError, MediumFailed, NotFound
+from holdfast.errors import Busy, HoldfastError, MediumFailed, NotFound
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import suspect
 from holdfast.services.pack import plan_copies
 from holdfast.services.proof import EVIDENCE_ATTRIBUTE, release_if_proven, verified
-from holdfast.services.twins import read_back
+from holdfast.services.twins import files_of, read_back
 from holdfast.services.write import moved
 from holdfast.wire.datasets import CheckAsked
 
@@ -46,17 +46,14 @@ def check(archive: Archive, copy_id: str) -> None:
             return
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
-                digest, size = read_back(session, package["name"], moved(archive, [copy["id"]]))
+                read_back(session, package, moved(archive, [copy["id"]]))
         except Busy as error:
             _later(archive, copy, error)
         except HoldfastError as error:
-            _bad(archive, package, copy, error, tries=_TRIES)
+            _bad(archive, package, copy, error)
         else:
-            if (digest, size) == (package["digest"], package["size"]):
-                verified(archive, package, copy, digest=digest)
-                release_if_proven(archive, package["id"])
-            else:
-                _bad(archive, package, copy, DigestMismatch(name=f"{package['name']} on {copy['tape']}"), tries=1)
+            verified(archive, package, copy, digest=package["digest"])
+            release_if_proven(archive, package["id"])
 
 
 def _later(archive: Archive, copy: Row, error: HoldfastError) -> None:
@@ -64,12 +61,12 @@ def _later(archive: Archive, copy: Row, error: HoldfastError) -> None:
         copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **described(error, copy["problem"]))
 
 
-def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError, *, tries: int) -> None:
+def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError) -> None:
     """Suspect a copy at the first sign, give it up when it was suspect already and stays bad."""
     if isinstance(error, (MediumFailed, NotFound)) and copy["state"] == "suspect":
         with archive.database.transaction() as conn:
             waiting = described(error, copy["problem"])
-            if waiting["problem"].obj["tries"] <= tries:
+            if waiting["problem"].obj["tries"] <= _TRIES:
                 copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **waiting)
                 return
     if copy["state"] != "suspect":
@@ -108,7 +105,8 @@ def erase(archive: Archive, copy_id: str) -> None:
             with archive.library.sessions([copy["tape"]], "write", timeout=_DRIVE_WAIT) as (session,):
                 there = any(file.name == package["name"] for file in session.list())
                 if copy["state"] == "retired":
-                    session.delete(package["name"])
+                    for name in files_of(package):
+                        session.delete(name)
                 elif copy["state"] == "lost" and there:
                     session.set_attributes(package["name"], {EVIDENCE_ATTRIBUTE: "{}"})
                 session.sync(f"holdfast forgot {package['id']}")

@@ -258,6 +258,7 @@ class _Delivery:
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,
+                plain=self.package["packaging"] == "plain",
             )  # fmt: skip
         if damaged:
             suspect(self.archive, self.package, copy, damaged[0])

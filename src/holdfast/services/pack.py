@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packing: the files of one segment become one package in staging.
+"""Packing: the files of one segment become one package in staging, a bag or a file as it is.
 
-Commit point: the transaction that moves the package to `staged`, with the digests and places of its files. Staging is
+Commit point: the transaction that moves the package to `staged`, with the digests and places of its files; the sidecar
+of a plain package is kept there too, and written with each copy. Staging is
 not made durable: the source is still there, and whoever writes the copies checks the digest of what was staged.
 """
 
@@ -22,6 +23,7 @@ from holdfast.errors import HoldfastError, IntegrityError, LostClaim, UsageError
 from holdfast.model.entry import Packed
 from holdfast.model.policy import CopyFact, copies_owed
 from holdfast.packaging.identity import Identity
+from holdfast.packaging.plain import write_plain
 from holdfast.packaging.writer import PackOptions, Written, write_package
 from holdfast.services import documents
 from holdfast.services.archive import Archive, contract, dataset_row, described, recalled_file, staged_file
@@ -78,8 +80,9 @@ def _write(archive: Archive, row: Row, dataset: Row, planned: list[Packed], hist
         members=sum(p.entry.kind == "file" for p in planned), payload_bytes=row["payload"],
     )  # fmt: skip
     needed = int(row["payload"] * _OVERHEAD) + _PER_FILE * len(planned)
+    write = write_plain if row["packaging"] == "plain" else write_package
     with reserve_staging(archive, f"pack:{row['id']}", needed):
-        return write_package(
+        return write(
             identity,
             [p.entry for p in planned],
             root=bytes(dataset["source"]),
@@ -109,8 +112,9 @@ def _progress(archive: Archive, row: Row) -> Callable[[int, int], None]:
 def _commit(archive: Archive, row: Row, dataset: Row, written: Written) -> None:
     with archive.database.transaction() as conn:
         staged = packages.move(
-            conn, "staged", to="staged", id=row["id"], attempt=row["attempt"], size=written.size, digest=written.digest
-        )
+            conn, "staged", to="staged", id=row["id"], attempt=row["attempt"], size=written.size, digest=written.digest,
+            sidecar=written.sidecar.decode() if written.sidecar is not None else None,
+        )  # fmt: skip
         if staged is None:
             raise LostClaim(what=f"package {row['id']}")
         listings.replace(conn, row["dataset"], row["segment"], written.members)

@@ -1,32 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filling an empty catalogue from the tapes alone (P5): first frames, indexes and metadata are read, no payload.
+"""Filling an empty catalogue from the tapes alone (P5).
 
+No payload is read, but the first frame, the index and the metadata of a bag, and the sidecar of a plain package.
 A tape that cannot be read is reported and the others go on (P10). Running it again adds only what is missing (P11).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from blake3 import blake3
 from psycopg.types.json import Jsonb
 
 from holdfast.catalog import events, listings
-from holdfast.catalog.database import Connection
+from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, datasets, packages, profiles
-from holdfast.errors import Conflict, HoldfastError, NotAPackage
+from holdfast.errors import Conflict, Damaged, DigestMismatch, HoldfastError, NotAPackage
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
-from holdfast.model.names import SUFFIX
+from holdfast.model.names import SIDECAR, SUFFIX, sidecar_name
 from holdfast.model.profile import Profile
 from holdfast.packaging.identity import Identity
+from holdfast.packaging.plain import read_sidecar
 from holdfast.packaging.reader import open_package
 from holdfast.services.archive import Archive
 from holdfast.services.deliver import TapeSource
 from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE, report_safe
+from holdfast.services.twins import files_of
 from holdfast.tape.library import FileOnTape, TapeSession
 
 _DRIVE_WAIT: Final = 600.0  # seconds: somebody else may read a whole tape
@@ -72,41 +76,81 @@ def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> R
 
 
 def _tape(archive: Archive, session: TapeSession, found: Rebuilt) -> None:
-    for file in session.list():
-        if not file.name.endswith(SUFFIX):
-            found.problems.append((f"{session.serial}/{file.name}", "It is not a package of ours and was left alone."))
+    files = {file.name: file for file in session.list()}
+    for name, file in files.items():
+        if name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in files:
             continue
         try:
-            _file(archive, session, file, found)
+            _file(archive, session, file, files.get(sidecar_name(name)), found)
         except HoldfastError as error:
-            found.problems.append((f"{session.serial}/{file.name}", error.sentence))
+            found.problems.append((f"{session.serial}/{name}", error.sentence))
 
 
-def _file(archive: Archive, session: TapeSession, file: FileOnTape, found: Rebuilt) -> None:
+def _file(archive: Archive, session: TapeSession, file: FileOnTape, beside: FileOnTape | None, found: Rebuilt) -> None:
     dataset, _, rest = file.name.partition(".")
     segment = rest.partition("of")[0]
     package = package_id(dataset, int(segment)) if segment.isdecimal() else ""
     with archive.database.transaction() as conn:
         row = packages.first(conn, "by_id", id=package)
         if row is None:
-            opened = open_package(TapeSource(session, file.name, file.size))
-            documents = opened.documents()
-            entries = sorted(opened.listing(), key=lambda p: (p.entry.path, p.entry.part.number if p.entry.part else 0))
-            _restore(conn, opened.identity, file, entries, documents)
-            package = package_id(opened.identity.dataset, opened.identity.segment)
+            opened = _open_bag(session, file) if beside is None else _open_plain(session, file, beside)
+            if package_id(opened.identity.dataset, opened.identity.segment) != package:
+                raise NotAPackage(name=file.name, why="its name says that it is another one")
+            _restore(conn, file, opened)
             found.packages += 1
             found.datasets.add(opened.identity.dataset)
-        elif (row["size"], row["digest"]) != (file.size, file.attributes.get(DIGEST_ATTRIBUTE, row["digest"])):
+        elif not _same(row, file, beside):
             found.problems.append((f"{session.serial}/{file.name}", "It differs from the other copy of this package."))
             return
         found.copies += _restore_copy(conn, package, session.serial, file)
 
 
-def _restore(
-    conn: Connection, identity: Identity, file: FileOnTape, entries: list[Packed], documents: dict[str, bytes]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What a tape says of a package."""
+
+    identity: Identity
+    members: Iterable[Packed]
+    documents: dict[str, bytes]
+    digest: str | None
+    sidecar: str | None = None
+
+
+def _open_bag(session: TapeSession, file: FileOnTape) -> _Opened:
+    if file.name.endswith(SIDECAR):
+        raise NotAPackage(name=file.name, why="it is a sidecar, and the file that it describes is not on this tape")
+    if not file.name.endswith(SUFFIX):
+        raise NotAPackage(name=file.name, why="it is no bag and has no sidecar")
+    package = open_package(TapeSource(session, file.name, file.size))
+    digest = file.attributes.get(DIGEST_ATTRIBUTE)
+    return _Opened(package.identity, package.listing(), package.documents(), digest)
+
+
+def _open_plain(session: TapeSession, file: FileOnTape, beside: FileOnTape) -> _Opened:
+    sidecar = read_sidecar(TapeSource(session, beside.name, beside.size))
+    text = sidecar.text.encode()
+    if beside.attributes.get(DIGEST_ATTRIBUTE) not in {None, blake3(text).hexdigest()}:
+        raise DigestMismatch(name=beside.name)
+    if file.size != sidecar.size or file.attributes.get(DIGEST_ATTRIBUTE) not in {None, sidecar.digest}:
+        raise Damaged(name=file.name, why="it is not the file that its sidecar describes")
+    return _Opened(sidecar.identity, sidecar.members, sidecar.documents, sidecar.digest, sidecar.text)
+
+
+def _same(row: Row, file: FileOnTape, beside: FileOnTape | None) -> bool:
+    """Say whether a package on another tape is the one that was restored, as far as its index and attributes tell."""
+    there = [file] if beside is None else [beside, file]
+    said = {f.name: (f.attributes.get(DIGEST_ATTRIBUTE), f.size) for f in there}
+    known = files_of(row)
+    return said.keys() == known.keys() and all(
+        size == known[name][1] and digest in {None, known[name][0]} for name, (digest, size) in said.items()
+    )
+
+
+def _restore(conn: Connection, file: FileOnTape, opened: _Opened) -> None:
+    identity = opened.identity
+    entries = sorted(opened.members, key=lambda p: (p.entry.path, p.entry.part.number if p.entry.part else 0))
     try:
-        about: dict[str, Any] = json.loads(documents["metadata/dataset.json"])
+        about: dict[str, Any] = json.loads(opened.documents["metadata/dataset.json"])
         contract = Profile.from_json(about["profile"])
         metadata = {key: item["value"] for key, item in about["metadata"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -123,7 +167,8 @@ def _restore(
     package = package_id(identity.dataset, identity.segment)
     packages.run(
         conn, "restore", id=package, dataset=identity.dataset, segment=identity.segment, name=file.name, files=files,
-        payload=payload, size=file.size, digest=file.attributes.get(DIGEST_ATTRIBUTE), created_at=identity.created,
+        packaging="bag" if opened.sidecar is None else "plain", payload=payload, size=file.size, digest=opened.digest,
+        sidecar=opened.sidecar, created_at=identity.created,
     )  # fmt: skip
     datasets.run(conn, "add_totals", id=identity.dataset, files=files, bytes=payload)
     listings.write(conn, identity.dataset, identity.segment, entries, packed=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -118,41 +119,59 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
     if not os.path.isdir(row["source"]):
         raise NotFound(kind="folder", name=printable(row["source"]))
     profile, dataset = contract(row), row["id"]
-    runs = cut(scan(row["source"]), limit=segment_limit(archive, profile), most=profile.segment_files)
-    totals: dict[int, tuple[int, int]] = {}
+    runs = cut(
+        scan(row["source"]), limit=segment_limit(archive, profile), most=profile.segment_files,
+        plain=profile.packaging == "plain",
+    )  # fmt: skip
+    totals: dict[int, _Total] = {}
     for number, group in groupby(runs, key=lambda run: run[0]):
         counted = _Counted(entry for _, entries in group for entry in entries)
         listings.write(conn, dataset, number, counted, packed=False)
-        totals[number] = (counted.files, counted.bytes)
+        file = counted.last if profile.packaging == "plain" else None
+        totals[number] = _Total(counted.files, counted.bytes, file)
     if not totals:
         raise InvalidInput(what=f"{printable(row['source'])} is empty: there is nothing to archive.")
-    for number, (files, payload) in totals.items():
+    for number, total in totals.items():
         name = medium_name(
-            dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"]
-        )
+            dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"],
+            file=total.file,
+        )  # fmt: skip
         package = package_id(dataset, number)
         packages.run(
-            conn, "insert", id=package, dataset=dataset, segment=number, name=name, files=files, payload=payload
-        )
+            conn, "insert", id=package, dataset=dataset, segment=number, packaging="plain" if total.file else "bag",
+            name=name, files=total.files, payload=total.bytes,
+        )  # fmt: skip
         jobs.defer(conn, "pack", package)
-    files, size = (sum(pair[i] for pair in totals.values()) for i in (0, 1))
+    files, size = sum(total.files for total in totals.values()), sum(total.bytes for total in totals.values())
     if datasets.move(conn, "closing", to="closing", id=dataset, segments=len(totals), files=files, bytes=size):
         events.add(
             conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Total:
+    """What a segment holds; `file` is the one that is stored as it is, if it is one."""
+
+    files: int
+    bytes: int
+    file: Entry | None
+
+
 class _Counted:
-    """Entries on their way into the listing, counted."""
+    """Entries on their way into the listing, counted; `last` is the last file among them."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries = entries
         self.files = self.bytes = 0
+        self.last: Entry | None = None
 
     def __iter__(self) -> Iterator[Packed]:
         for entry in self._entries:
             self.files += entry.kind == "file" and (entry.part is None or entry.part.number == 1)
             self.bytes += entry.size
+            if entry.kind == "file":
+                self.last = entry
             yield Packed(entry, _UNPACKED)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving one package to several tapes at once, and reading it back from each.
 
+A plain package has a sidecar, which is written before it, so that whoever reads a tape from its begin knows what comes.
 The source is read once. Each tape has a thread of its own behind a bounded queue, so a slow drive delays the other by
 the queue's length at most, and a failed one not at all.
 """
@@ -10,14 +11,18 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
 
+from holdfast.catalog.database import Row
 from holdfast.errors import Damaged, DigestMismatch, HoldfastError
+from holdfast.model.names import sidecar_name
+from holdfast.services.proof import DIGEST_ATTRIBUTE
 from holdfast.tape.library import Extent, TapeSession
 
 _BLOCKS: Final = 16  # of 4 MiB in each queue: 64 MiB, a fifth of a second of LTO
@@ -33,6 +38,16 @@ class Put:
     generation: int
     rate: float  # bytes per second, the index included
     error: Exception | None
+
+
+def files_of(package: Row) -> dict[str, tuple[str, int]]:
+    """Return BLAKE3 and size of each file that a packed package is on a tape, by name, in their order there."""
+    files: dict[str, tuple[str, int]] = {}
+    if package["sidecar"] is not None:
+        text = package["sidecar"].encode()
+        files[sidecar_name(package["name"])] = blake3(text).hexdigest(), len(text)
+    files[package["name"]] = package["digest"], package["size"]
+    return files
 
 
 class _Feed:
@@ -60,26 +75,19 @@ class _Feed:
 
 def put_twins(
     sessions: Sequence[TapeSession],
-    *,
-    name: str,
+    package: Row,
     chunks: Iterable[memoryview | bytes],
-    size: int,
-    digest: str,
-    attributes: Mapping[str, str],
-    message: str,
     progress: Callable[[int], None],
 ) -> list[Put]:
-    """Write `chunks` to all sessions in parallel, each with its own index write, and return what came of each.
+    """Write a package to all sessions in parallel, each with its own index write, and return what came of each.
 
-    `progress` gets the bytes that all tapes have taken or will take from memory. Raises DigestMismatch or Damaged when the source is not what it should be; then no tape keeps the file.
+    `chunks` are its bytes; `progress` gets how many of them all tapes have taken or will take from memory. Raises
+    DigestMismatch or Damaged when they are not what they should be; then no tape keeps the package.
     """
     feeds = [_Feed() for _ in sessions]
     with ThreadPoolExecutor(len(sessions), thread_name_prefix="tape") as pool:
-        writing = [
-            pool.submit(_put, session, feed, name, size, attributes, message)
-            for session, feed in zip(sessions, feeds, strict=True)
-        ]
-        failure = _pump(_noted(chunks, progress), feeds, size, digest, name)
+        writing = [pool.submit(_put, session, feed, package) for session, feed in zip(sessions, feeds, strict=True)]
+        failure = _pump(_noted(chunks, progress), feeds, package["size"], package["digest"], package["name"])
         results = [future.result() for future in writing]
     if failure:
         raise failure
@@ -121,38 +129,63 @@ def _pump(
     return failure
 
 
-def _put(session: TapeSession, feed: _Feed, name: str, size: int, attributes: Mapping[str, str], message: str) -> Put:
+def _put(session: TapeSession, feed: _Feed, package: Row) -> Put:
     begun = time.monotonic()
     try:
-        extent = session.write(name, feed, attributes, size=size)
-        generation = session.sync(message)
+        extent = _write(session, feed, package)
+        generation = session.sync(f"holdfast {package['id']}")
     except HoldfastError as error:
         return Put(session.serial, None, 0, 0.0, error)
     finally:
         feed.left.set()
-    return Put(session.serial, extent, generation, size / max(time.monotonic() - begun, 1e-9), None)
+    return Put(session.serial, extent, generation, package["size"] / max(time.monotonic() - begun, 1e-9), None)
 
 
-def read_back(session: TapeSession, name: str, progress: Callable[[int], None] = lambda _: None) -> tuple[str, int]:
-    """Return the BLAKE3 digest and size of a file as the medium gives them (P2). Raises MediumFailed, NotFound."""
-    hasher, total = blake3(), 0
-    for chunk in session.read(name):
-        hasher.update(chunk)
-        total += len(chunk)
-        progress(total)
-    return hasher.hexdigest(), total
+def _write(session: TapeSession, feed: _Feed, package: Row) -> Extent:
+    """Write the files of a package, all or none of them."""
+    attributes = {name: {DIGEST_ATTRIBUTE: digest} for name, (digest, _) in files_of(package).items()}
+    name = package["name"]
+    beside = sidecar_name(name) if package["sidecar"] is not None else ""
+    try:
+        if beside:
+            session.write(beside, [package["sidecar"].encode()], attributes[beside])
+        return session.write(name, feed, attributes[name], size=package["size"])
+    except HoldfastError:
+        if beside:
+            with suppress(HoldfastError):  # a tape that broke keeps what it has; it gets no more writes
+                session.delete(beside)
+        raise
+
+
+def read_back(session: TapeSession, package: Row, progress: Callable[[int], None] = lambda _: None) -> None:
+    """Read all files of a package as the medium gives them (P2); `progress` gets the bytes so far.
+
+    Raises DigestMismatch when one is not what was written, MediumFailed, NotFound.
+    """
+    total = 0
+    for name, (digest, size) in files_of(package).items():
+        hasher, read = blake3(), 0
+        for chunk in session.read(name):
+            hasher.update(chunk)
+            read += len(chunk)
+            progress(total + read)
+        if (hasher.hexdigest(), read) != (digest, size):
+            raise DigestMismatch(name=f"{name} on {session.serial}")
+        total += read
 
 
 def in_parallel(
-    sessions: Sequence[TapeSession], work: Callable[[TapeSession], tuple[str, int]]
-) -> list[tuple[str, int] | HoldfastError]:
-    """Do `work` on all sessions at once; an error of one is its result."""
+    sessions: Sequence[TapeSession], work: Callable[[TapeSession], None]
+) -> dict[str, HoldfastError | None]:
+    """Do `work` on all sessions at once and return the error of each, or None, by serial."""
 
-    def guarded(session: TapeSession) -> tuple[str, int] | HoldfastError:
+    def guarded(session: TapeSession) -> HoldfastError | None:
         try:
-            return work(session)
+            work(session)
         except HoldfastError as error:
             return error
+        return None
 
     with ThreadPoolExecutor(max(len(sessions), 1), thread_name_prefix="tape") as pool:
-        return list(pool.map(guarded, sessions))
+        errors = pool.map(guarded, sessions)
+        return {session.serial: error for session, error in zip(sessions, errors, strict=True)}

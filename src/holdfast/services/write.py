@@ -20,7 +20,6 @@ from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, packages, tapes
 from holdfast.crashpoint import crash_point
 from holdfast.errors import (
-    DigestMismatch,
     HoldfastError,
     IntegrityError,
     MediumFailed,
@@ -33,7 +32,7 @@ from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import fence, suspect
 from holdfast.services.proof import DIGEST_ATTRIBUTE, release_if_proven, testify, verified
 from holdfast.services.recall import chunks, package_file
-from holdfast.services.twins import Put, in_parallel, put_twins, read_back
+from holdfast.services.twins import Put, files_of, in_parallel, put_twins, read_back
 from holdfast.tape.library import Extent, TapeSession
 
 _LOG = logging.getLogger(__name__)
@@ -88,7 +87,8 @@ def _choose(archive: Archive, conn: Connection, row: Row) -> list[_Target]:
     used = frozenset(copy["tape"] for copy in copies.all(conn, "of_package", package=row["id"]) if copy["tape"])
     kept = [copy for copy in due if copy["tape"] in rooms]
     fresh = [copy for copy in due if copy["tape"] not in rooms]
-    chosen = _tapes_for(list(rooms.values()), row["size"] + _INDEX_ENTRY, len(fresh), used)
+    needed = sum(size + _INDEX_ENTRY for _, size in files_of(row).values())
+    chosen = _tapes_for(list(rooms.values()), needed, len(fresh), used)
     for copy in fresh[len(chosen) :]:
         _no_tape(archive, conn, row, copy)
     pairs = [(copy, copy["tape"]) for copy in kept] + list(zip(fresh, chosen, strict=False))
@@ -132,13 +132,15 @@ def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path)
 
 
 def _there_already(session: TapeSession, row: Row) -> bool:
-    """Say whether an earlier attempt wrote the file whole; remove it when it did not."""
-    found = next((file for file in session.list() if file.name == row["name"]), None)
-    if found is None:
-        return False
-    if found.size == row["size"] and found.attributes.get(DIGEST_ATTRIBUTE) == row["digest"]:
+    """Say whether an earlier attempt wrote the package whole; remove what it left when it did not."""
+    wanted = files_of(row)
+    found = {
+        file.name: (file.attributes.get(DIGEST_ATTRIBUTE), file.size) for file in session.list() if file.name in wanted
+    }
+    if found == wanted:
         return True
-    session.delete(row["name"])
+    for name in found:
+        session.delete(name)
     return False
 
 
@@ -150,19 +152,7 @@ def _found(session: TapeSession, row: Row) -> Put:
 
 
 def _put(row: Row, sessions: Sequence[TapeSession], staged: Path, progress: Callable[[int], None]) -> list[Put]:
-    if not sessions:
-        return []
-    attributes = {DIGEST_ATTRIBUTE: row["digest"]}
-    return put_twins(
-        sessions,
-        name=row["name"],
-        chunks=chunks(staged),
-        size=row["size"],
-        digest=row["digest"],
-        attributes=attributes,
-        message=f"holdfast {row['id']}",
-        progress=progress,
-    )
+    return put_twins(sessions, row, chunks(staged), progress) if sessions else []
 
 
 def _record(archive: Archive, row: Row, by_serial: dict[str, _Target], puts: Iterable[Put]) -> set[str]:
@@ -238,23 +228,20 @@ def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: 
     if not sessions:
         return
 
-    def read(session: TapeSession) -> tuple[str, int]:
-        return read_back(session, row["name"], moved(archive, [by_serial[session.serial].copy["id"]]))
+    def read(session: TapeSession) -> None:
+        read_back(session, row, moved(archive, [by_serial[session.serial].copy["id"]]))
 
-    results = in_parallel(sessions, read)
+    errors = in_parallel(sessions, read)
     crash_point("verify.read")
-    for session, result in zip(sessions, results, strict=True):
+    for session in sessions:
         copy = by_serial[session.serial].copy
-        if isinstance(result, HoldfastError):
-            suspect(archive, row, copy, result)
-        elif result != (row["digest"], row["size"]):
-            suspect(archive, row, copy, DigestMismatch(name=f"{row['name']} on {session.serial}"))
+        try:
+            if error := errors[session.serial]:
+                raise error
+            testify(archive, session, row, copy)
+        except HoldfastError as error:
+            suspect(archive, row, copy, error)
         else:
-            try:
-                testify(archive, session, row, copy)
-            except HoldfastError as error:
-                suspect(archive, row, copy, error)
-                continue
             verified(archive, row, copy, digest=row["digest"])
     crash_point("verify.recorded")
     release_if_proven(archive, row["id"])

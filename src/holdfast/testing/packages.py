@@ -12,6 +12,7 @@ from pathlib import Path
 
 from holdfast.model.entry import Entry
 from holdfast.packaging.identity import Identity
+from holdfast.packaging.plain import write_plain
 from holdfast.packaging.writer import PackOptions, Written, write_package
 
 DOCUMENTS = {
@@ -77,6 +78,11 @@ def pack(
     chosen = scan(root) if entries is None else entries
     identity = sample_identity(chosen)
     return write_package(identity, chosen, root=root, documents=DOCUMENTS, sinks=sinks, options=options)
+
+
+def pack_plain(root: Path, sink: Path, entries: Sequence[Entry]) -> Written:
+    """Pack the one file among `entries` as it is."""
+    return write_plain(sample_identity(entries), entries, root=root, documents=DOCUMENTS, sinks=[sink])
 
 
 @dataclass

@@ -45,6 +45,7 @@ class Package(Model):
     id: str
     segment: int
     name: str
+    packaging: str = Field(description="bag, or plain: one file as it is, with a sidecar NAME.holdfast.json")
     state: str
     files: int
     payload: int = Field(description="bytes of the source")

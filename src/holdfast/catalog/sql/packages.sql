@@ -1,19 +1,21 @@
 -- insert --
-insert into package (id, dataset, segment, state, name, files, payload)
-values (%(id)s, %(dataset)s, %(segment)s, 'planned', %(name)s, %(files)s, %(payload)s)
+insert into package (id, dataset, segment, state, packaging, name, files, payload)
+values (%(id)s, %(dataset)s, %(segment)s, 'planned', %(packaging)s, %(name)s, %(files)s, %(payload)s)
 
 -- restore --
-insert into package (id, dataset, segment, state, name, files, payload, packed_files, packed_bytes, size, digest, created_at,
-                     packed_at, released_at)
-values (%(id)s, %(dataset)s, %(segment)s, 'released', %(name)s, %(files)s, %(payload)s, %(files)s, %(payload)s, %(size)s,
-        %(digest)s, %(created_at)s, %(created_at)s, %(created_at)s)
+insert into package (id, dataset, segment, state, packaging, name, files, payload, packed_files, packed_bytes, size, digest,
+                     sidecar, created_at, packed_at, released_at)
+values (%(id)s, %(dataset)s, %(segment)s, 'released', %(packaging)s, %(name)s, %(files)s, %(payload)s, %(files)s, %(payload)s,
+        %(size)s, %(digest)s, %(sidecar)s, %(created_at)s, %(created_at)s, %(created_at)s)
 on conflict (id) do nothing returning id
 
 -- by_id --
 select * from package where id = %(id)s
 
 -- of_dataset --
-select * from package where dataset = %(dataset)s order by segment
+-- Without the sidecars, which are not wanted where many packages are, and may be large.
+select id, dataset, segment, state, packaging, name, files, payload, packed_files, packed_bytes, size, digest, problem
+from package where dataset = %(dataset)s order by segment
 
 -- claim --
 update package set state = 'packing', attempt = attempt + 1, packed_files = 0, packed_bytes = 0
@@ -23,7 +25,7 @@ where id = %(id)s and state = any(%(from)s) returning *
 update package set packed_files = %(files)s, packed_bytes = %(bytes)s where id = %(id)s and attempt = %(attempt)s
 
 -- staged --
-update package set state = 'staged', size = %(size)s, digest = %(digest)s, packed_at = now(), problem = null,
+update package set state = 'staged', size = %(size)s, digest = %(digest)s, sidecar = %(sidecar)s, packed_at = now(), problem = null,
                    packed_files = files, packed_bytes = payload
 where id = %(id)s and attempt = %(attempt)s and state = any(%(from)s) returning *
 

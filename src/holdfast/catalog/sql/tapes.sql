@@ -10,7 +10,7 @@ on conflict (serial) do update set free = excluded.free, generation = excluded.g
 -- rooms --
 -- Free bytes after what is being written now.
 select serial, media_type, free - coalesce((
-    select sum(package.size) from copy join package on package.id = copy.package
+    select sum(package.size + coalesce(octet_length(package.sidecar), 0)) from copy join package on package.id = copy.package
     where copy.tape = tape.serial and copy.state = 'writing'), 0)::bigint as free
 from tape where state = 'active' and site = %(site)s
 

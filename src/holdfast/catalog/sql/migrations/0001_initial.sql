@@ -45,6 +45,7 @@ create table package (
     segment     integer     not null,
     state       text        not null check (state in ('planned', 'packing', 'staged', 'released', 'retired')),
     attempt     integer     not null default 0,      -- of the claim; finishing needs it (P7)
+    packaging   text        not null check (packaging in ('bag', 'plain')),
     name        text        not null,                -- on the medium
     files       bigint      not null,
     payload     bigint      not null,                -- bytes of the source
@@ -52,12 +53,15 @@ create table package (
     packed_bytes bigint     not null default 0,
     size        bigint,                              -- bytes of the package
     digest      text,                                -- BLAKE3 of the package, hex
+    sidecar     text,                                -- of a plain package: what lies beside it on each tape
     created_at  timestamptz not null default now(),
     packed_at   timestamptz,
     released_at timestamptz,
     problem     jsonb,
     next_try    timestamptz not null default now(),
-    unique (dataset, segment)
+    unique (dataset, segment),
+    check (sidecar is null or packaging = 'plain'),
+    check (sidecar is not null or packaging = 'bag' or state not in ('staged', 'released'))
 );
 -- planner: packages that are not packed, or whose staging is not freed.
 create index package_unfinished on package (state, next_try) where state in ('planned', 'packing', 'staged');
