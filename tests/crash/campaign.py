@@ -20,18 +20,20 @@ import pytest
 from blake3 import blake3
 
 from holdfast.errors import AlreadyArchived
+from holdfast.model.names import sidecar_name
 from holdfast.services.free import want_release
 from holdfast.testing.site import SmallSite, small_site
 
 CAPACITY = 12_000_000  # bytes of a tape: segments are a quarter, so the dataset has several packages
 SEED = 20_261_121
+BAGS, PLAIN = "twin-tape", "plain-twin-tape"
 LEFT_OUT = "repair"  # the twin that is destroyed, so that repair happens too
 
 
-def content() -> dict[str, bytes]:
-    """Return files that make three packages, one of them larger than a package."""
+def content(profile: str) -> dict[str, bytes]:
+    """Return files that make three packages, or five plain ones, one of them larger than a package."""
     chance = random.Random(SEED)
-    files = {f"run{n // 10}/frame{n:03}.raw": chance.randbytes(60_000 + n) for n in range(30)}
+    files = {f"run{n // 10}/frame{n:03}.raw": chance.randbytes(60_000 + n) for n in range(30 if profile == BAGS else 2)}
     files["whole.h5"] = chance.randbytes(3_500_000)
     files["empty"] = b""
     return files
@@ -82,9 +84,9 @@ def _kill(pid: int) -> None:
 class Campaign:
     """One dataset through its whole life, with workers that die."""
 
-    def __init__(self, zygote: Zygote, folder: Path, dsn: str) -> None:
-        self.zygote, self.folder, self.dsn = zygote, folder, dsn
-        self.files = content()
+    def __init__(self, zygote: Zygote, folder: Path, dsn: str, profile: str = BAGS) -> None:
+        self.zygote, self.folder, self.dsn, self.profile = zygote, folder, dsn, profile
+        self.files = content(profile)
         self.deaths = 0
 
     @contextmanager
@@ -95,7 +97,7 @@ class Campaign:
     def run(self, env: dict[str, str], *, kill_after: Callable[[], float | None] = lambda: None) -> None:
         """Archive, lose a twin, get back, release the source; whoever dies is followed by another worker."""
         with self.site() as site:
-            self.dataset = site.archive_folder(self.files)
+            self.dataset = site.archive_folder(self.files, profile=self.profile)
         self._until_done(env, kill_after)
         with self.site() as site:
             assert site.show(self.dataset).safe_at, site.show(self.dataset)
@@ -148,7 +150,7 @@ class Campaign:
 
 def _destroy_a_twin(site: SmallSite, dataset: str) -> None:
     """Zero the middle of one copy on its tape, so that its twin must serve and it must be replaced."""
-    package = site.show(dataset).packages[0]
+    package = next(package for package in site.show(dataset).packages if package.payload > 200_000)
     copy = package.copies[0]
     assert copy.tape
     with (site.library / copy.tape / package.name).open("r+b") as file:
@@ -167,7 +169,13 @@ def _copies_are_what_they_say(site: SmallSite, packages: list[Any]) -> None:
         for copy in good:
             stored = (site.library / copy.tape / package.name).read_bytes()
             assert blake3(stored).hexdigest() == package.blake3 == copy.blake3  # P2
+            if package.packaging == "plain":
+                said = json.loads((site.library / copy.tape / sidecar_name(package.name)).read_bytes())
+                assert said["file"]["sha512"] == hashlib.sha512(stored).hexdigest()
         known |= {f"{copy.tape}/{package.name}" for copy in package.copies}
+        known |= {
+            f"{copy.tape}/{sidecar_name(package.name)}" for copy in package.copies if package.packaging == "plain"
+        }
     assert set(site.on_tapes()) <= known  # nothing on a tape that the catalogue does not know
 
 

@@ -7,35 +7,19 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from answers import copies, preserved
 
 from holdfast.services import check, planner
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
-from holdfast.wire.datasets import Copy
 
 _MB = 1_000_000
 FILES = {"a.txt": b"alpha", "sub/b.bin": sample(600_000, "b"), "sub/c.bin": sample(600_000, "c")}
 
 
-def copies(site: SmallSite, dataset: str) -> list[Copy]:
-    return [copy for package in site.show(dataset).packages for copy in package.copies]
-
-
 def tape_states(site: SmallSite) -> dict[str, str]:
     return {row["serial"]: row["state"] for row in site.rows("select serial, state from tape order by serial")}
-
-
-def preserved(site: SmallSite, dataset: str) -> None:
-    """Assert that every package has two verified copies on two tapes that say the same."""
-    found = site.show(dataset)
-    assert found.level == "preserved"
-    assert found.pending == []
-    assert site.staged() == []
-    for package in found.packages:
-        good = [copy for copy in package.copies if copy.state == "verified"]
-        assert len({copy.tape for copy in good}) == 2
-        assert {copy.blake3 for copy in good} == {package.blake3}
 
 
 def test_p10_a_write_error_on_one_twin_fences_its_tape_and_the_other_finishes(site: SmallSite) -> None:

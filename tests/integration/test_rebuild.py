@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from answers import forget, rebuild, told
 
 from holdfast.errors import Conflict
-from holdfast.services import check, free, show
+from holdfast.services import check, free
 from holdfast.services import rebuild as service
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
@@ -24,47 +25,6 @@ FILES = {
     "sub/c": sample(9_000),
     "e": None,
 }
-# What the media do not know: when the catalogue did something, and numbers that it gave.
-_NEW = {
-    "id",
-    "closed_at",
-    "verified_at",
-    "safe_at",
-    "packed_at",
-    "released_at",
-    "attempt",
-    "source_released_at",
-    "availability",
-}
-
-
-def rebuild(site: SmallSite) -> service.Rebuilt:
-    return service.rebuild(site.archive, progress=lambda *_: None)
-
-
-def forget(site: SmallSite) -> None:
-    """Lose the catalogue."""
-    site.rows("delete from procrastinate_jobs")
-    site.rows(
-        "truncate dataset, package, copy, listing, request, request_part, request_problem, release, event, reservation"
-    )
-
-
-def told(site: SmallSite, dataset: str) -> tuple[Any, Any]:
-    """Return what is said of a dataset and its files."""
-    about = site.show(dataset).model_dump()
-    copies = [
-        sorted(
-            ({key: value for key, value in copy.items() if key not in _NEW | {"number"}} for copy in package["copies"]),
-            key=lambda copy: copy["tape"],
-        )
-        for package in about["packages"]
-    ]
-    packages = [{k: v for k, v in package.items() if k not in _NEW | {"copies"}} for package in about["packages"]]
-    ids = [package["id"] for package in about["packages"]]
-    rest = {key: value for key, value in about.items() if key not in (_NEW - {"id"}) | {"packages"}}
-    files = [item for _, item in show.files(site.archive, dataset, prefix=b"", after=b"", limit=1000)]
-    return (rest, ids, packages, copies), files
 
 
 @pytest.fixture

@@ -39,8 +39,8 @@ files = st.lists(
 )
 
 
-@given(files, st.integers(1, 10), st.booleans())
-def test_segments_keep_order_and_limits_and_parts_join_again(entries: list[Entry], most: int, plain: bool) -> None:
+@given(entries=files, most=st.integers(1, 10), plain=st.booleans())
+def test_segments_keep_order_and_limits_and_parts_join_again(entries: list[Entry], most: int, *, plain: bool) -> None:
     segments: dict[int, list[Entry]] = {}
     numbers = []
     for number, run in cut(entries, limit=_LIMIT, most=most, plain=plain):
@@ -85,7 +85,7 @@ def test_links_and_folders_travel_with_the_next_file_and_the_last_ones_with_the_
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_nothing_gives_no_segment(plain: bool) -> None:
+def test_nothing_gives_no_segment(*, plain: bool) -> None:
     assert list(cut([], limit=_LIMIT, most=1, plain=plain)) == []
 
 
@@ -171,9 +171,13 @@ def test_a_name_on_a_medium_is_short_plain_and_says_what_it_is(server: str, path
         assert len(name) <= MEDIUM_NAME_LIMIT
 
 
-@given(st.binary(max_size=400), st.lists(st.binary(min_size=1), min_size=1).map(b"/".join), st.booleans())
+@given(
+    path=st.binary(max_size=400),
+    file=st.lists(st.binary(min_size=1), min_size=1).map(b"/".join),
+    in_parts=st.booleans(),
+)
 def test_the_name_of_a_plain_package_ends_like_its_file_and_leaves_room_for_its_sidecar(
-    path: bytes, file: bytes, in_parts: bool
+    path: bytes, file: bytes, *, in_parts: bool
 ) -> None:
     image = replace(entry(file + b"/n.image.fits", 5), part=Part(2, 7, 0) if in_parts else None)
     name = medium_name(dataset="0" * 26, segment=2, segments=7, server="beamline", path=path, file=image)
