@@ -24,7 +24,12 @@ _POLL: Final = 0.3  # seconds between two looks at long work
 @click.command()
 @click.argument("directory", metavar="DIR")
 @click.option("--title", required=True, help="What the dataset is called.")
-@click.option("--profile", default="twin-tape", show_default=True, help="The contract that it is kept under.")
+@click.option(
+    "--profile",
+    default="twin-tape",
+    show_default=True,
+    help="The contract that it is kept under: twin-tape, single-tape, plain-twin-tape, or one of your site.",
+)
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Metadata; may be given several times.")
 @wait_option
 @json_option
