@@ -103,11 +103,10 @@ def erase(archive: Archive, copy_id: str) -> None:
             return
         try:
             with archive.library.sessions([copy["tape"]], "write", timeout=_DRIVE_WAIT) as (session,):
-                there = any(file.name == package["name"] for file in session.list())
                 if copy["state"] == "retired":
                     for name in files_of(package):
                         session.delete(name)
-                elif copy["state"] == "lost" and there:
+                elif copy["state"] == "lost" and session.find(package["name"]):
                     session.set_attributes(package["name"], {EVIDENCE_ATTRIBUTE: "{}"})
                 session.sync(f"holdfast forgot {package['id']}")
         except HoldfastError as error:

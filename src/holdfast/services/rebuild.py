@@ -76,7 +76,8 @@ def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> R
 
 
 def _tape(archive: Archive, session: TapeSession, found: Rebuilt) -> None:
-    files = {file.name: file for file in session.list()}
+    # In the order in which they lie on the tape: a sidecar is read just before its file is passed.
+    files = {file.name: file for file in sorted(session.list(), key=lambda file: file.start_block)}
     for name, file in files.items():
         if name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in files:
             continue

@@ -158,20 +158,19 @@ def _write(session: TapeSession, feed: _Feed, package: Row) -> Extent:
 
 
 def read_back(session: TapeSession, package: Row, progress: Callable[[int], None] = lambda _: None) -> None:
-    """Read all files of a package as the medium gives them (P2); `progress` gets the bytes so far.
+    """Read all files of a package as the medium gives them (P2); `progress` gets its bytes so far, without a sidecar.
 
     Raises DigestMismatch when one is not what was written, MediumFailed, NotFound.
     """
-    total = 0
     for name, (digest, size) in files_of(package).items():
         hasher, read = blake3(), 0
         for chunk in session.read(name):
             hasher.update(chunk)
             read += len(chunk)
-            progress(total + read)
+            if name == package["name"]:
+                progress(read)
         if (hasher.hexdigest(), read) != (digest, size):
             raise DigestMismatch(name=f"{name} on {session.serial}")
-        total += read
 
 
 def in_parallel(

@@ -134,21 +134,18 @@ def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path)
 def _there_already(session: TapeSession, row: Row) -> bool:
     """Say whether an earlier attempt wrote the package whole; remove what it left when it did not."""
     wanted = files_of(row)
-    found = {
-        file.name: (file.attributes.get(DIGEST_ATTRIBUTE), file.size) for file in session.list() if file.name in wanted
-    }
-    if found == wanted:
+    found = [file for name in wanted if (file := session.find(name))]
+    if {file.name: (file.attributes.get(DIGEST_ATTRIBUTE), file.size) for file in found} == wanted:
         return True
-    for name in found:
-        session.delete(name)
+    for file in found:
+        session.delete(file.name)
     return False
 
 
 def _found(session: TapeSession, row: Row) -> Put:
-    file = next(file for file in session.list() if file.name == row["name"])
-    return Put(
-        session.serial, Extent(file.name, file.size, file.start_block), session.sync("holdfast: found"), 0.0, None
-    )
+    file = session.find(row["name"])
+    extent = Extent(file.name, file.size, file.start_block) if file else None
+    return Put(session.serial, extent, session.sync("holdfast: found"), 0.0, None)
 
 
 def _put(row: Row, sessions: Sequence[TapeSession], staged: Path, progress: Callable[[int], None]) -> list[Put]:

@@ -94,6 +94,9 @@ class TapeSession(Protocol):
     def list(self) -> Sequence[FileOnTape]:
         """Return the files of the volume, by name."""
 
+    def find(self, name: str) -> FileOnTape | None:
+        """Return one file of the volume, None when it is not there; a list of all would take longer."""
+
     def set_attributes(self, name: str, attributes: Mapping[str, str]) -> None:
         """Add attributes to a file; durable at the next `sync`."""
 

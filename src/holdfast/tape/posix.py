@@ -161,6 +161,16 @@ class PosixSession:
         except OSError as error:
             raise self._failed(error) from error
 
+    def find(self, name: str) -> FileOnTape | None:
+        """Return one file of the volume, None when it is not there. Raises InvalidInput, MediumFailed."""
+        self._is_open()
+        try:
+            return self._file(name, self._path(name).stat().st_size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed(error) from error
+
     def set_attributes(self, name: str, attributes: Mapping[str, str]) -> None:
         """Add attributes to a file; durable at the next `sync`. Raises NotFound, InvalidInput, MediumFailed."""
         self._may_write()

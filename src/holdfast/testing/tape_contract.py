@@ -152,7 +152,7 @@ class TapeLibraryContract:
             assert session.recovered == ()
             assert {file.name: file.size for file in session.list()} == {n: len(c) for n, c in contents.items()}
             assert [file.name for file in session.list()] == sorted(contents)
-            assert all(file.attributes == {"order": file.name} for file in session.list())
+            assert all(f.attributes == {"order": f.name} and session.find(f.name) == f for f in session.list())
             blocks = {file.name: file.start_block for file in session.list() if file.size}
             assert sorted(blocks, key=blocks.__getitem__) == [name for name in contents if contents[name]]
             for name, content in contents.items():
@@ -211,7 +211,7 @@ class TapeLibraryContract:
             session.write("a", [content], {})
             session.sync("test")
             assert library.stat(serial).free <= free - len(content)
-            assert session.list()[0].attributes == {}
+            assert (session.list()[0].attributes, session.find("nothing")) == ({}, None)
 
     def test_attributes(self, library: TapeLibrary) -> None:
         """Attributes are added to, travel with the tape, and may be the hashes that LTFS knows."""

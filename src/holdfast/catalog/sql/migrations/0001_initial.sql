@@ -61,7 +61,7 @@ create table package (
     next_try    timestamptz not null default now(),
     unique (dataset, segment),
     check (sidecar is null or packaging = 'plain'),
-    check (sidecar is not null or packaging = 'bag' or state not in ('staged', 'released'))
+    check (sidecar is not null or packaging = 'bag' or packed_at is null)
 );
 -- planner: packages that are not packed, or whose staging is not freed.
 create index package_unfinished on package (state, next_try) where state in ('planned', 'packing', 'staged');
