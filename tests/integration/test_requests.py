@@ -161,7 +161,7 @@ def test_p7_an_old_attempt_changes_nothing(site: SmallSite) -> None:
     with site.archive.database.transaction() as conn:
         for attempt in (4, 6):
             key = {"id": package, "attempt": attempt}
-            assert packages.move(conn, "staged", to="staged", **key, size=1, digest="x") is None
+            assert packages.move(conn, "staged", to="staged", **key, size=1, digest="x", sidecar=None) is None
             assert packages.move(conn, "again", to="planned", **key, **problem) is None
             assert packages.run(conn, "progress", **key, files=1, bytes=1) == 0
             key = {"id": copy["id"], "attempt": attempt}
