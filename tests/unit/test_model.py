@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -179,7 +178,7 @@ def test_a_name_on_a_medium_is_short_plain_and_says_what_it_is(server: str, path
 def test_the_name_of_a_plain_package_ends_like_its_file_and_leaves_room_for_its_sidecar(
     path: bytes, file: bytes, *, in_parts: bool
 ) -> None:
-    image = replace(entry(file + b"/n.image.fits", 5), part=Part(2, 7, 0) if in_parts else None)
+    image = entry(file + b"/n.image.fits", 5)._replace(part=Part(2, 7, 0) if in_parts else None)
     name = medium_name(dataset="0" * 26, segment=2, segments=7, server="beamline", path=path, file=image)
     assert re.fullmatch(r"[A-Za-z0-9._+=-]+", sidecar_name(name))
     assert len(sidecar_name(name)) <= MEDIUM_NAME_LIMIT

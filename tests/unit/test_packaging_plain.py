@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def test_the_same_source_gives_the_same_sidecar(source: Path, written: Written, 
 
 def test_attributes_with_any_name_stand_in_valid_json(source: Path, tmp_path: Path) -> None:
     attributes = (("user.m\udcff", b"\0\xff"), ("user.ok", b"x"))
-    entries = [replace(entry, xattrs=attributes) if entry.kind == "file" else entry for entry in scan(source)]
+    entries = [entry._replace(xattrs=attributes) if entry.kind == "file" else entry for entry in scan(source)]
     text = text_of(pack_plain(source, tmp_path / "odd", entries))
     text.decode()
     [item] = [packed for packed in read_sidecar(MemorySource(text)).members if packed.entry.kind == "file"]
