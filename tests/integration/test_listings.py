@@ -48,6 +48,8 @@ packed_entries = st.builds(
         gid=st.integers(0, 1 << 32),
         target=st.binary(max_size=20).filter(lambda raw: b"\0" not in raw),
         sparse=st.booleans(),
+        part=st.none(),
+        whole_size=st.just(0),
         xattrs=st.dictionaries(st.text(max_size=5), st.binary(max_size=9), max_size=2).map(lambda d: tuple(d.items())),
     ),
     st.builds(Location, st.integers(0, 1 << 60), st.integers(0, 1 << 40), st.sampled_from([b"", bytes(range(64))])),
