@@ -51,7 +51,7 @@ class Noun:
 datasets: Final = Noun("datasets", "dataset")
 packages: Final = Noun("packages", "package")
 copies: Final = Noun("copies", "copy")
-tapes: Final = Noun("tapes")
+tapes: Final = Noun("tapes", "tape")
 requests: Final = Noun("requests", "request")
 releases: Final = Noun("releases", "release")
 reservations: Final = Noun("reservations")

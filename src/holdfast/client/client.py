@@ -26,6 +26,7 @@ from holdfast.wire.datasets import (
 )
 from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
 from holdfast.wire.status import Event, EventPage, Status
+from holdfast.wire.tapes import Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -137,6 +138,26 @@ class Client:
     def status(self) -> Status:
         """Return the state of the whole archive."""
         return self._get("/status", Status)
+
+    def tapes(self) -> list[Tape]:
+        """Return all tapes, by serial."""
+        return self._get("/tapes", TapePage).items
+
+    def tape(self, serial: str) -> TapeDetail:
+        """Return all that is known of a tape."""
+        return self._get(f"/tapes/{quote(serial, safe='')}", TapeDetail)
+
+    def disable_tape(self, serial: str, reason: str) -> TapeDetail:
+        """Take a tape out of use."""
+        return self._post(f"/tapes/{quote(serial, safe='')}/disable", TapeWish(reason=reason), TapeDetail)
+
+    def enable_tape(self, serial: str) -> TapeDetail:
+        """Take a tape into use again."""
+        return self._post(f"/tapes/{quote(serial, safe='')}/enable", None, TapeDetail)
+
+    def retire_tape(self, serial: str, *, apply: bool = False) -> Retirement:
+        """Plan that a tape leaves for good; `apply` does it."""
+        return self._post(f"/tapes/{quote(serial, safe='')}/retire", RetireWish(apply=apply), Retirement)
 
     def events(self, *, after: str = "", limit: int = 100, dataset: str | None = None) -> EventPage:
         """Return events after a cursor."""

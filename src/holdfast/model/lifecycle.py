@@ -36,6 +36,15 @@ MOVES: Final[Mapping[str, Moves]] = {
         lost="retired",
         retired="",
     ),
+    "tape": _moves(
+        active="full suspect disabled broken retired",
+        full="active suspect disabled broken retired",
+        suspect="active full disabled broken retired",
+        disabled="active full retired",
+        broken="active full disabled retired",
+        missing="retired",  # into and out of it a tape comes by what the library says
+        retired="",
+    ),
     "request": _moves(
         asked="waiting failed cancelled",
         waiting="recalling delivered failed cancelled",
@@ -54,6 +63,10 @@ MOVES: Final[Mapping[str, Moves]] = {
         failed="",
     ),
 }
+
+
+# Tapes that an operator took out of use are not mounted; what is on them waits, or is read from a twin.
+OUT_OF_USE: Final = frozenset({"disabled", "retired"})
 
 
 def sources(thing: str, target: str) -> list[str]:

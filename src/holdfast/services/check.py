@@ -9,6 +9,7 @@ from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
 from holdfast.errors import Busy, HoldfastError, MediumFailed, NotFound
+from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import suspect
 from holdfast.services.pack import plan_copies
@@ -44,6 +45,8 @@ def check(archive: Archive, copy_id: str) -> None:
             package = packages.first(conn, "by_id", id=copy["package"]) if copy else None
         if copy is None or package is None or copy["state"] not in {"written", "verified", "suspect"}:
             return
+        if copy["tape_state"] in OUT_OF_USE:
+            return  # the planner has it read when the tape is in use again
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
                 read_back(session, package, moved(archive, [copy["id"]]))
@@ -76,9 +79,7 @@ def _bad(archive: Archive, package: Row, copy: Row, error: HoldfastError) -> Non
         found = described(error, copy["problem"])["problem"]
         if copies.move(conn, "lost", to="lost", id=copy["id"], attempt=copy["attempt"], problem=found):
             # A tape that lost one package gets no more until somebody has looked at it.
-            tapes.run(
-                conn, "state", serial=copy["tape"], state="suspect", problem=found, **{"from": ["active", "full"]}
-            )
+            tapes.run(conn, "state", serial=copy["tape"], to="suspect", problem=found, **{"from": ["active", "full"]})
             events.add(
                 conn, archive.site, "copy.lost", dataset=package["dataset"], package=package["id"], tape=copy["tape"],
                 **found.obj,

@@ -34,6 +34,7 @@ from holdfast.errors import (
 )
 from holdfast.model.entry import Entry, Packed
 from holdfast.model.ids import new_id, package_id
+from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.model.names import check_relative, printable
 from holdfast.packaging.extract import extract, finish_parts
 from holdfast.services.archive import Archive, dataset_row, described
@@ -237,9 +238,13 @@ class _Delivery:
             self.failed.setdefault(packed.entry.path, self.failed.get(key[0], unreadable))
 
     def _copies(self) -> list[Row]:
+        """Return the copies on tapes in use. Raises Busy when there are only others."""
         with self.archive.database.transaction() as conn:
-            rows = copies.all(conn, "of_package", package=self.package["id"])
-        usable = [row for row in rows if row["state"] in _PREFERENCE]
+            rows = copies.all(conn, "readable", package=self.package["id"])
+        usable = [row for row in rows if row["tape_state"] not in OUT_OF_USE]
+        if rows and not usable:
+            where = "; ".join(_out_of_use(row) for row in rows)
+            raise Busy(what=f"No tape with {self.package['name']} can be read now: {where}.")
         # Requests spread over the twins by package, so that both tapes are read.
         turn = self.package["segment"]
         return sorted(usable, key=lambda row: (_PREFERENCE.index(row["state"]), (row["number"] + turn) % 2))
@@ -282,6 +287,11 @@ class _Delivery:
             self._cancelled = row is None or row["request_state"] == "cancelled"
             # What has landed is no longer free: to promise it as well would count it twice.
             reservations.run(conn, "landed", id=f"request:{self.asked['id']}", request=self.asked["id"])
+
+
+def _out_of_use(copy: Row) -> str:
+    why = f" ({copy['tape_problem']['sentence']})" if copy["tape_problem"] else ""
+    return f"{copy['tape']} is {copy['tape_state']}{why}"
 
 
 def _key(entry: Entry) -> tuple[bytes, int]:

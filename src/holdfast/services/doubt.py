@@ -26,6 +26,6 @@ def fence(archive: Archive, serial: str, error: Exception) -> None:
     """Take a failed tape out of use for writing; what is on it stays readable."""
     with archive.database.transaction() as conn:
         found = described(error)["problem"]
-        args = {"serial": serial, "state": "broken", "problem": found, "from": ["active", "full", "suspect"]}
+        args = {"serial": serial, "to": "broken", "problem": found, "from": ["active", "full", "suspect"]}
         if tapes.first(conn, "state", **args):
             events.add(conn, archive.site, "tape.fenced", tape=serial, **found.obj)

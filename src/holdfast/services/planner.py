@@ -47,11 +47,13 @@ def survey_tapes(archive: Archive, conn: Connection) -> None:
     """Record what changed in what the library says of its tapes, without mounting any."""
     known = {row["serial"]: row for row in tapes.all(conn, "all")}
     for tape in archive.library.inventory():
+        row = known.get(tape.serial)
+        if row and row["state"] == "retired":
+            continue
         said: dict[str, Any] = {"state": tape.state, "capacity": 0, "free": 0, "generation": 0, "lock_state": 0}
         if tape.state != "missing":
             volume = archive.library.stat(tape.serial)
             said |= {key: getattr(volume, key) for key in ("capacity", "free", "generation", "lock_state")}
-        row = known.get(tape.serial)
         if row and all(row[key] == said[key] for key in ("free", "generation", "lock_state")):
             gone = {"missing", "broken"}
             if (said["state"] in gone) == (row["state"] in gone):

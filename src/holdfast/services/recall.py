@@ -15,6 +15,7 @@ from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Busy, DigestMismatch, HoldfastError, NotFound, OperatorNeeded
+from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.services.archive import Archive, recalled_file, staged_file
 from holdfast.services.doubt import suspect
 from holdfast.services.reserve import reserve_staging
@@ -22,7 +23,6 @@ from holdfast.tape.library import TapeSession
 
 _CHUNK: Final = 4 << 20  # bytes read from staging at once
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
-_READABLE: Final = frozenset({"written", "verified", "suspect"})
 
 
 @contextmanager
@@ -43,11 +43,11 @@ def package_file(archive: Archive, row: Row) -> Iterator[Path]:
 
 def _recall(archive: Archive, row: Row, target: Path) -> None:
     with archive.database.transaction() as conn:
-        there = [c for c in copies.all(conn, "of_package", package=row["id"]) if c["state"] in _READABLE]
+        there = copies.all(conn, "readable", package=row["id"])
     if not there:
         raise OperatorNeeded(what=f"Every copy of {row['name']} is lost: no tape has it as it was archived.")
     failure: HoldfastError = NotFound(kind="verified copy of", name=row["name"])
-    for copy in [c for c in there if c["state"] == "verified"]:
+    for copy in [c for c in there if c["state"] == "verified" and c["tape_state"] not in OUT_OF_USE]:
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
                 _copy_out(session, row, target)

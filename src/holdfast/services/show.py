@@ -60,7 +60,7 @@ def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
         "level": level(contract(row).copies, facts) if closed or row["state"] == "closing" else "none",
         "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
         "source": printable(source) if source is not None else None,
-        "problem": _problem(row),
+        "problem": problem_of(row),
     }
 
 
@@ -72,7 +72,8 @@ def _has_content(folder: bytes) -> bool:
         return False
 
 
-def _problem(row: Row) -> Problem | None:
+def problem_of(row: Row) -> Problem | None:
+    """Return why a row waits, None when it does not."""
     return Problem(**row["problem"]) if row["problem"] else None
 
 
@@ -80,7 +81,7 @@ def _packages(conn: Connection, ident: str) -> list[Package]:
     by_package: dict[str, list[Copy]] = {}
     for row in copies.all(conn, "of_dataset", dataset=ident):
         keep = Copy.model_fields.keys() - {"blake3", "problem"}
-        copy = Copy(**{key: row[key] for key in keep}, blake3=row["digest"], problem=_problem(row))
+        copy = Copy(**{key: row[key] for key in keep}, blake3=row["digest"], problem=problem_of(row))
         by_package.setdefault(row["package"], []).append(copy)
     keep = Package.model_fields.keys() - {"blake3", "copies", "problem"}
     return [
@@ -88,7 +89,7 @@ def _packages(conn: Connection, ident: str) -> list[Package]:
             **{key: row[key] for key in keep},
             blake3=row["digest"],
             copies=by_package.get(row["id"], []),
-            problem=_problem(row),
+            problem=problem_of(row),
         )
         for row in packages.all(conn, "of_dataset", dataset=ident)
     ]
@@ -98,7 +99,7 @@ def _pending(row: Row, made: list[Package]) -> list[Pending]:
     """Say what is still to be done, with the reason for each thing that waits (P9)."""
     result = []
     if row["state"] == "open":
-        result.append(Pending(what="the file list is being read", problem=_problem(row)))
+        result.append(Pending(what="the file list is being read", problem=problem_of(row)))
     for package in made:
         if package.state in {"planned", "packing"}:
             what = (
@@ -195,7 +196,7 @@ def _request(conn: Connection, row: Row) -> Request:
     parts = []
     for part in requests.all(conn, "parts", request=row["id"]):
         keep = RequestPart.model_fields.keys() - {"problem"}
-        parts.append(RequestPart(**{key: part[key] for key in keep}, problem=_problem(part)))
+        parts.append(RequestPart(**{key: part[key] for key in keep}, problem=problem_of(part)))
     problems = requests.all(conn, "problems", request=row["id"], limit=_UNDELIVERED)
     keep = Request.model_fields.keys() - {"destination", "parts", "undelivered", "problem", "done_files", "done_bytes"}
     return Request(
@@ -207,7 +208,7 @@ def _request(conn: Connection, row: Row) -> Request:
         undelivered=[
             Undelivered(path=printable(bytes(p["path"])), code=p["code"], sentence=p["sentence"]) for p in problems
         ],
-        problem=_problem(row),
+        problem=problem_of(row),
     )
 
 
@@ -219,7 +220,7 @@ def release(archive: Archive, ident: str) -> Release:
         raise NotFound(kind="release", name=ident)
     keep = Release.model_fields.keys() - {"differing", "problem"}
     differing = [Differing(**item) for item in row["differing"]]
-    return Release(**{key: row[key] for key in keep}, differing=differing, problem=_problem(row))
+    return Release(**{key: row[key] for key in keep}, differing=differing, problem=problem_of(row))
 
 
 def event_list(archive: Archive, *, after: str, limit: int, dataset: str | None = None) -> tuple[list[Event], str]:
@@ -253,7 +254,7 @@ def overview(archive: Archive) -> Status:
 
 
 def _tape(row: Row) -> Tape:
-    return Tape(**{key: row[key] for key in Tape.model_fields.keys() - {"problem"}}, problem=_problem(row))
+    return Tape(**{key: row[key] for key in Tape.model_fields.keys() - {"problem"}}, problem=problem_of(row))
 
 
 def _area(archive: Archive, conn: Connection) -> Area:

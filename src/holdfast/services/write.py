@@ -190,7 +190,7 @@ def _put_failed(archive: Archive, row: Row, target: _Target, error: Exception) -
         fence(archive, target.serial, error)
     with archive.database.transaction() as conn:
         if isinstance(error, TapeFull) and tapes.first(
-            conn, "state", serial=target.serial, state="full", problem=None, **{"from": ["active"]}
+            conn, "state", serial=target.serial, to="full", problem=None, **{"from": ["active"]}
         ):
             events.add(conn, archive.site, "tape.full", tape=target.serial)
         elsewhere = isinstance(error, (MediumFailed, TapeFull))

@@ -9,10 +9,15 @@ values (%(package)s, %(number)s, %(state)s, %(tape)s, %(size)s, %(start_block)s,
 on conflict do nothing returning id
 
 -- by_id --
-select * from copy where id = %(id)s
+select copy.*, tape.state as tape_state from copy left join tape on tape.serial = copy.tape where copy.id = %(id)s
 
 -- of_package --
 select * from copy where package = %(package)s order by number, id
+
+-- readable --
+-- Copies that may be read, with the state of their tapes.
+select copy.*, tape.state as tape_state, tape.problem as tape_problem from copy join tape on tape.serial = copy.tape
+where package = %(package)s and copy.state in ('written', 'verified', 'suspect') order by number, copy.id
 
 -- of_dataset --
 select copy.* from copy join package on package.id = copy.package where dataset = %(dataset)s order by segment, number, copy.id
@@ -61,6 +66,9 @@ where id = %(id)s and attempt = %(attempt)s and state = any(%(from)s) returning 
 update copy set state = 'retired' where package in (select id from package where dataset = %(dataset)s)
   and state = any(%(from)s) returning id
 
+-- retire_on_tape --
+update copy set state = 'retired' where tape = %(tape)s and state = any(%(from)s) returning id
+
 -- want_check --
 update copy set check_wanted = now(), moved = 0 where state = 'verified'
   and package in (select id from package where dataset = %(dataset)s) returning id
@@ -78,13 +86,14 @@ order by package limit %(limit)s
 
 -- unproven --
 -- Copies to read: written and not read back, suspect, or asked for.
-select id from copy where next_try <= now() and (state in ('written', 'suspect') or (state = 'verified' and check_wanted is not null))
-  and not exists (
+select copy.id from copy join tape on tape.serial = copy.tape
+where next_try <= now() and tape.state not in ('disabled', 'retired')
+  and (copy.state in ('written', 'suspect') or (copy.state = 'verified' and check_wanted is not null)) and not exists (
   select from pg_locks where locktype = 'advisory' and objsubid = 1
     and database = (select oid from pg_database where datname = current_database())
     and ((classid::bigint << 32) | objid::bigint)
         in (hashtextextended('copy:' || copy.id, 0), hashtextextended('package:' || copy.package, 0)))
-order by id limit %(limit)s
+order by copy.id limit %(limit)s
 
 -- unerased --
 select copy.id from copy join tape on tape.serial = copy.tape

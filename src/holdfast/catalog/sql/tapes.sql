@@ -4,7 +4,8 @@ insert into tape (serial, site, library, media_type, state, capacity, free, gene
 values (%(serial)s, %(site)s, %(library)s, %(media_type)s, %(state)s, %(capacity)s, %(free)s, %(generation)s, %(lock_state)s)
 on conflict (serial) do update set free = excluded.free, generation = excluded.generation, changed_at = now(),
   lock_state = excluded.lock_state, capacity = greatest(tape.capacity, excluded.capacity),
-  state = case when excluded.state in ('missing', 'broken') or tape.state = 'missing' then excluded.state
+  state = case when tape.state in ('disabled', 'retired') then tape.state
+               when excluded.state in ('missing', 'broken') or tape.state = 'missing' then excluded.state
                else tape.state end
 
 -- rooms --
@@ -14,12 +15,36 @@ select serial, media_type, free - coalesce((
     where copy.tape = tape.serial and copy.state = 'writing'), 0)::bigint as free
 from tape where state = 'active' and site = %(site)s
 
+-- used --
+-- One tape, or all; the twin is the other tape of the newest package on it.
+select tape.*, coalesce(held.copies, 0) as copies, coalesce(held.live, 0)::bigint as live, held.last_verified,
+  (select twin.tape from copy join copy as twin on twin.package = copy.package and twin.tape <> copy.tape
+   where copy.tape = tape.serial and copy.state = 'verified' and twin.state = 'verified'
+   order by copy.id desc limit 1) as twin
+from tape left join (
+  select tape, count(*) filter (where state = 'verified') as copies, max(verified_at) as last_verified,
+    sum(size) filter (where state in ('written', 'verified', 'suspect')) as live
+  from copy where %(serial)s::text is null or tape = %(serial)s group by tape) as held on held.tape = tape.serial
+where %(serial)s::text is null or tape.serial = %(serial)s order by tape.serial
+
+-- held --
+select state, count(*), coalesce(sum(size), 0)::bigint as bytes from copy where tape = %(serial)s group by state order by state
+
+-- needed --
+-- Packages with a copy on this tape that counts: how many proven copies they have on other tapes, and want.
+select copy.package, copy.state in ('planned', 'writing') as writing, (profile.body->>'copies')::int as wanted,
+  (select count(distinct other.tape) from copy as other
+   where other.package = copy.package and other.state = 'verified' and other.tape <> copy.tape) as elsewhere
+from copy join package on package.id = copy.package join dataset on dataset.id = package.dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where copy.tape = %(serial)s and copy.state not in ('lost', 'retired') order by copy.package
+
 -- all --
 select tape.*, count(copy.id) filter (where copy.state = 'verified') as copies from tape
 left join copy on copy.tape = tape.serial group by tape.serial order by tape.serial
 
 -- state --
-update tape set state = %(state)s, problem = %(problem)s, changed_at = now()
+update tape set state = %(to)s, problem = %(problem)s, changed_at = now()
 where serial = %(serial)s and state = any(%(from)s) returning serial
 
 -- measured --

@@ -71,7 +71,7 @@ create table tape (
     site        text        not null,
     library     text        not null,
     media_type  text        not null,
-    state       text        not null check (state in ('active', 'full', 'suspect', 'disabled', 'broken', 'missing')),
+    state       text        not null check (state in ('active', 'full', 'suspect', 'disabled', 'broken', 'missing', 'retired')),
     capacity    bigint      not null,
     free        bigint      not null,                -- as the volume said last
     generation  bigint      not null default 0,
