@@ -85,5 +85,5 @@ class Estimate:
     expected: float
     earliest: float
     latest: float
-    code: str  # why it waits: reading, mounting, queued, busy, no-drive, no-copy
+    code: str  # why it waits: reading, queued or no-drive
     reason: str  # the same as a sentence

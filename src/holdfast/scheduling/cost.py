@@ -93,12 +93,14 @@ def matrix(table: WrapMap, starts: Floats, ends: Floats, *, rate: float, head: f
     return costs
 
 
+def between(table: WrapMap, leave: Floats, enter: Floats, *, rate: float) -> Floats:
+    """Return the seconds from each position to the one with the same index in `enter`; bytes."""
+    return LOCATE.seconds(table.places(leave), table.places(enter), table.band, rate)
+
+
 def locate(table: WrapMap, start: float, end: float, *, rate: float) -> float:
     """Return the seconds from one position to another, both in bytes."""
-    places = table.places(np.array([start, end]))
-    first = Places(places.position[:1], places.wrap[:1], places.x[:1])
-    second = Places(places.position[1:], places.wrap[1:], places.x[1:])
-    return float(LOCATE.seconds(first, second, table.band, rate)[0])
+    return float(between(table, np.array([start]), np.array([end]), rate=rate)[0])
 
 
 def rewind(table: WrapMap, position: float) -> float:

@@ -77,13 +77,13 @@ def recalls(
             start += size + gap
 
 
-def years(*, datasets: int, years_: float, recalled: float, seed: int, groups: int = 30) -> Iterator[Row]:
+def decades(*, datasets: int, years: float, recalled: float, seed: int, groups: int = 30) -> Iterator[Row]:
     """Yield ten years, or any, of writing `datasets` and recalling the share `recalled` of them later, in time order.
 
     A restore takes up to 40 datasets that were written one after the other; recent ones are wanted more often.
     """
     chance = np.random.default_rng(seed)
-    step = years_ * 365.25 * 86_400 / datasets
+    step = years * 365.25 * 86_400 / datasets
     per_dataset = recalled / _BURST_FILES
     for number in range(datasets):
         at = number * step
