@@ -144,7 +144,7 @@ def test_one_decision_never_gives_one_tape_to_two_drives(wanted: list[tuple[int,
 def test_a_lonely_request_is_read_although_a_hot_tape_never_ends() -> None:
     made = library(1, 2, Truth())
     policy = Policy(ageing_cap=3600.0, session_limit=1800.0)
-    hot = [Row(20.0 * n, "recall", f"hot{n}", 10**9, "g", "A0", (n * 37 % 8_000) * 10**9) for n in range(3_000)]
+    hot = [Row(25.0 * n, "recall", f"hot{n}", 10**9, "g", "A0", (n * 37 % 8_000) * 10**9) for n in range(800)]
     lonely = Row(100.0, "recall", "lonely", 10**9, "g", "A1", 4_000 * 10**9)
     ended: dict[str, Outcome] = {}
     engine = Engine(made, Recalls(policy, made.timing), sink=lambda outcome: ended.update({outcome.package: outcome}))

@@ -67,8 +67,9 @@ class Mount:
 class Policy:
     """What the operator may choose; seconds unless said otherwise."""
 
-    ageing_cap: float = 2.25 * 3600  # a tape whose oldest request waited longer goes before all that waited less
     ageing_time: float = 3600.0  # a request that has waited this long weighs twice as much as a new one
+    ageing_cap: float = 2.5 * 3600  # a tape whose oldest request waited longer goes before all that waited less
+    ageing_load: float = 1.5  # the cap is at least so many times what all waiting tapes would take together
     session_limit: float = 2 * 3600.0  # a mount older than this takes no more late requests while others wait
     hold: float = 600.0  # a tape stays in its drive this long after its last request, unless the drive is needed
     shares: Mapping[str, float] = field(default_factory=dict)  # weight of a group, 1 if it is not listed

@@ -28,7 +28,7 @@ def outlook(recalls: Recalls, drives: Sequence[Drive], now: float) -> Iterator[E
         reading = recalls.readings.get(drive.tape or "")
         if reading and drive.tape:
             frees[drive.name] = yield from _mounted(recalls, drive, now)
-    ranked = list(recalls.ranked(now))
+    ranked = list(recalls.ranked(now, len(drives)))
     for place, serial in enumerate(ranked, 1):
         medium = recalls.known(serial).medium
         able = [drive for drive in drives if can(drive.kind, medium.name)]

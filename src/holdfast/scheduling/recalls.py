@@ -2,8 +2,10 @@
 """Which tape gets a drive next, and what happens to requests until they end.
 
 A mount serves all that wait for its tape. Tapes compete by value per second of drive time: many waiting requests on a
-tape that is read quickly come first, and value grows with waiting. A tape whose oldest request waited longer than the
-ageing cap goes before all others, oldest first; so nobody waits for ever, and the cap trades the mean for the tail.
+tape that is read quickly come first. The value of a request grows with the cube of its waiting time, which leaves the
+quick gains first and still brings old requests forward one after the other. A tape whose oldest request waited longer
+than the ageing cap goes before all others, oldest first, so that nobody waits for ever; the cap grows with the load,
+since under a backlog of hours a fixed one would make everything a queue by age, the slowest order of all.
 """
 
 from __future__ import annotations
@@ -24,20 +26,32 @@ class Queue:
 
     items: dict[str, Item] = field(default_factory=dict)
     oldest: float = 0.0
-    weights: dict[str, float] = field(default_factory=dict)  # per group: sum of weights
-    moments: dict[str, float] = field(default_factory=dict)  # per group: sum of weight x time of asking
+    base: float = 0.0  # a time near those of asking, so that the cubes below lose no digits
+    moments: dict[str, list[float]] = field(default_factory=dict)  # per group: sums of weight x (time of asking)^0..3
     known_seconds: float | None = None
 
     def add(self, item: Item) -> None:
         """Add an item, or more who ask for a known one."""
         known = self.items.setdefault(item.package, Item(item.package, item.extent))
-        self.oldest = min([self.oldest, *(ask.at for ask in item.asks)] if self.weights else [a.at for a in item.asks])
+        first = min(ask.at for ask in item.asks)
+        if not self.moments:
+            self.oldest = self.base = first
+        self.oldest = min(self.oldest, first)
         for ask in item.asks:
             known.asks.append(ask)
-            weight = 2.0**ask.priority
-            self.weights[ask.group] = self.weights.get(ask.group, 0.0) + weight
-            self.moments[ask.group] = self.moments.get(ask.group, 0.0) + weight * ask.at
+            weight, at = 2.0**ask.priority, ask.at - self.base
+            sums = self.moments.setdefault(ask.group, [0.0, 0.0, 0.0, 0.0])
+            for power in range(4):
+                sums[power] += weight * at**power
         self.known_seconds = None
+
+    def value(self, now: float, ageing: float, factors: Mapping[str, float]) -> float:
+        """Return the sum of weight x (1 + (waiting / ageing)^3) of all requests, groups weighed by `factors`."""
+        total, since = 0.0, now - self.base
+        for group, (count, one, two, three) in self.moments.items():
+            cubes = count * since**3 - 3 * one * since**2 + 3 * two * since - three
+            total += (count + cubes / ageing**3) * factors.get(group, 1.0)
+        return total
 
     def without(self, name: str) -> Queue:
         """Return the queue without the request `name`."""
@@ -150,7 +164,7 @@ class Recalls:
             return []
         held = {drive.tape: drive for drive in drives if drive.tape}
         mounts: list[Mount] = []
-        for serial in self.ranked(now):
+        for serial in self.ranked(now, len(drives)):
             if not free:
                 break
             here = held.get(serial)
@@ -160,16 +174,24 @@ class Recalls:
                 mounts.append(Mount(drive.name, serial))
         return mounts
 
-    def ranked(self, now: float) -> Iterator[str]:
-        """Yield the tapes that wait for a drive, the next one first."""
+    def ranked(self, now: float, drives: int = 1) -> Iterator[str]:
+        """Yield the tapes that wait for one of `drives`, the next one first."""
         factors = self._factors(now)
-        cap = now - self.policy.ageing_cap
+        fixed = self.timing.fixed
+        takes = {
+            serial: fixed + queue.seconds(self._tapes[serial].medium.rate)
+            for serial, queue in self._queues.items()
+            if serial not in self._readings
+        }
+        backlog = sum(takes.values()) / max(drives, 1)
+        cap = now - max(self.policy.ageing_cap, self.policy.ageing_load * backlog)
         keys = []
-        for serial, queue in self._queues.items():
-            if serial in self._readings:
-                continue
-            overdue = queue.oldest < cap
-            keys.append((not overdue, queue.oldest if overdue else -self._score(serial, queue, factors, now), serial))
+        for serial, needs in takes.items():
+            queue = self._queues[serial]
+            if queue.oldest < cap:
+                keys.append((False, queue.oldest, serial))
+            else:
+                keys.append((True, -queue.value(now, self.policy.ageing_time, factors) / needs, serial))
         keys.sort()
         return (serial for _, _, serial in keys)
 
@@ -248,13 +270,6 @@ class Recalls:
     def _closed(self, reading: Reading, now: float) -> bool:
         return now - reading.begun > self.policy.session_limit and bool(self._queues)
 
-    def _score(self, serial: str, queue: Queue, factors: Mapping[str, float], now: float) -> float:
-        value = 0.0
-        for group, weight in queue.weights.items():
-            aged = (weight * now - queue.moments[group]) / self.policy.ageing_time
-            value += (weight + aged) * factors.get(group, 1.0)
-        return value / (self.timing.fixed + queue.seconds(self._tapes[serial].medium.rate))
-
     def _drive_for(self, serial: str, free: Sequence[Drive]) -> Drive | None:
         """Return an empty drive if there is one, and of those that can read it the one that can read the least else."""
         medium = self._tapes[serial].medium.name
@@ -267,7 +282,7 @@ class Recalls:
 
     def _factors(self, now: float) -> dict[str, float]:
         """Return by how much groups weigh more or less, because they used less or more than their share."""
-        groups = {group for queue in self._queues.values() for group in queue.weights}
+        groups = {group for queue in self._queues.values() for group in queue.moments}
         if len(groups) < 2:  # noqa: PLR2004 (nobody to share with)
             return {}
         shares = {group: self.policy.shares.get(group, 1.0) for group in groups}

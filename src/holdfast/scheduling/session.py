@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -86,6 +86,7 @@ class Reading:
         self.begun = begun
         self.current: Item | None = None
         self._effort = effort
+        self._joined = replace(effort, shakes=0)  # planned again with each file, it must be quick
         self._plan: list[Item] = list(items)
         self._new: list[Item] = []
         self._stale = True
@@ -115,7 +116,7 @@ class Reading:
         if self._stale or (self._new and (len(self._plan) < _LONG or self._patched > _PATCHED * len(self._plan))):
             self._plan += self._new
             extents = [item.extent for item in self._plan]
-            indices = order(self.tape, extents, head=head, effort=self._effort)
+            indices = order(self.tape, extents, head=head, effort=self._effort if self._stale else self._joined)
             self._plan = [self._plan[index] for index in indices]
             self._patched, self._stale = 0, False
         else:

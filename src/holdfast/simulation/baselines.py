@@ -83,7 +83,7 @@ class OldestFirst(Recalls):
         plain = Policy(ageing_cap=0.0, session_limit=known.session_limit, hold=known.hold, effort=PLAIN)
         super().__init__(plain, timing)
 
-    def ranked(self, now: float) -> Iterator[str]:
+    def ranked(self, now: float, drives: int = 1) -> Iterator[str]:
         """Yield the tapes by their oldest request."""
         waiting = [(queue.oldest, serial) for serial, queue in self._queues.items() if serial not in self._readings]
-        return (serial for oldest, serial in sorted(waiting) if oldest <= now)
+        return (serial for oldest, serial in sorted(waiting) if oldest <= now and drives)
