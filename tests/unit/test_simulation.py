@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,16 @@ def test_the_weighted_scheduler_beats_first_come_by_far() -> None:
     assert found["weighted"]["mounts"] == found["weighted"]["tapes_touched"]
     assert found["weighted"]["mean_s"] < found["oldest"]["mean_s"] < found["fifo"]["mean_s"]
     assert all(one["makespan_s"] > one["bound_s"] for one in found.values())
+
+
+def test_a_library_that_learns_its_wraps_is_faster(small: Path) -> None:
+    small.write_text(SMALL + "[truth]\nbias = 0.01\njitter = 0.005\nnoise = 1.0\n")
+    made = library.read(small)
+    tapes = made.recallable()
+    early = list(trace.recalls(tapes, count=40, hours=0, seed=1))
+    late = [replace(row, at=90_000.0) for row in trace.recalls(tapes, count=300, hours=0, seed=2)]
+    spent = {learn: play(made, [*early, *late], learn=learn)[0]["locating_s"] for learn in (False, True)}
+    assert spent[True] < 0.8 * spent[False]
 
 
 def test_what_was_written_is_recalled_from_both_buffer_and_tape(small: Path) -> None:

@@ -65,6 +65,9 @@ class _Source:
 @click.option(
     "--scheduler", type=click.Choice(list(SCHEDULERS)), default="weighted", show_default=True, help="Who decides."
 )
+@click.option(
+    "--learn", is_flag=True, help="Learn the wraps of each tape from its recalls (see [truth] in the library)."
+)
 @click.option("--drives", "what_drives", type=int, metavar="+N", help="What if: so many drives more (-N: fewer).")
 @click.option("--media", "what_media", type=click.Choice(list(MEDIA)), help="What if: all tapes were of this type.")
 @click.option("--ageing-cap", "what_cap", type=float, metavar="HOURS", help="What if: the ageing cap were this.")
@@ -75,6 +78,7 @@ def simulate(
     library_file: str,
     save_trace: str | None,
     scheduler: str,
+    learn: bool,
     what_drives: int | None,
     what_media: str | None,
     what_cap: float | None,
@@ -102,7 +106,9 @@ def simulate(
     times: dict[str, array[float]] = {}
     for name, one in runs.items():
         log = folder / ("requests.csv" if name == "as it is" else "requests-what-if.csv") if folder else None
-        found[name], times[name] = play(one, source.rows(one), scheduler=scheduler, seed=source.seed, log=log)
+        found[name], times[name] = play(
+            one, source.rows(one), scheduler=scheduler, seed=source.seed, learn=learn, log=log
+        )
     if folder:
         (folder / "waiting.svg").write_text(waiting(times), encoding="utf-8")
     if as_json:

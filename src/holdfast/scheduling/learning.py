@@ -20,7 +20,8 @@ from holdfast.scheduling.geometry import BANDS, Floats, MediaType, Places, WrapM
 _OUTLIER: Final = 0.02  # share of times that no model explains: retries, a drive that cleans itself
 _SPAN: Final = 200.0  # seconds over which such times are spread
 _FAR: Final = 4.0  # standard deviations; a time farther off says nothing about wraps, only about the hypothesis
-_SURE: Final = 25.0  # a hypothesis this much less likely (natural logarithm) is dropped
+_SURE: Final = 15.0  # a hypothesis this much less likely (natural logarithm) is dropped
+_STREAMED: Final = 1.2  # times what could be read in the same time: not farther apart, and no locate was needed
 _KEPT: Final = 60  # observations; older ones are forgotten, so that a tape costs the same work for ever
 
 
@@ -67,8 +68,10 @@ class Learner:
     def observe(self, start: float, end: float, seconds: float) -> None:
         """Learn from one locate between two positions in bytes; the beginning of the tape is 0.
 
-        Leave out what was streamed rather than located: short ways forward.
+        What was read through rather than located, a short way forward, says nothing and is left out.
         """
+        if 0 <= end - start <= _STREAMED * seconds * self._medium.rate:
+            return
         begun, reached = self._coordinate(start), self._coordinate(end)
         for hypothesis in self._known:
             self._update(hypothesis, begun, reached, seconds)
@@ -85,7 +88,7 @@ class Learner:
         if self._table is None:
             best = max(self._known, key=lambda hypothesis: hypothesis.likely)
             grid = np.arange(0.0, len(self._nominal.ends) * 1.1, 0.5)
-            mean, _ = self._deviation(best, grid)
+            mean = self._mean(best, grid)
             reached = np.maximum.accumulate(grid / (1 + best.bias) + mean)
             wraps = np.arange(1, len(self._nominal.ends) + 1)
             ends = np.interp(wraps, reached, grid * self._medium.wrap)
@@ -103,18 +106,29 @@ class Learner:
         left: Floats = walk + (self._step / 2) ** 2 * some[:, None] * others[None]
         return left
 
+    def _weighed(self, hypothesis: _Hypothesis, at: Floats) -> tuple[Floats, Floats]:
+        """Return the covariances of deviations at `at` with the observed times, and of the times among themselves."""
+        points = np.array([self._points[number] for number in hypothesis.used])
+        count = len(points)
+        flat, weights = points.ravel(), np.array(hypothesis.slopes).ravel()
+        cross = (self._kernel(at, flat) * weights).reshape(len(at), -1, 2).sum(axis=2)
+        inner = (self._kernel(flat, flat) * weights[:, None] * weights[None]).reshape(count, 2, count, 2)
+        return cross, inner.sum(axis=(1, 3)) + self._prior.noise**2 * np.eye(count)
+
+    def _mean(self, hypothesis: _Hypothesis, at: Floats) -> Floats:
+        """Return the expected deviations (wraps) at nominal coordinates, given what was observed."""
+        if not hypothesis.used:
+            return np.zeros(len(at))
+        cross, inner = self._weighed(hypothesis, at)
+        mean: Floats = cross @ np.linalg.solve(inner, np.array(hypothesis.rest))
+        return mean
+
     def _deviation(self, hypothesis: _Hypothesis, at: Floats) -> tuple[Floats, Floats]:
-        """Return the mean and covariance of the deviations (wraps) at nominal coordinates, given what was observed."""
+        """Return the expected deviations and their covariance."""
         own = self._kernel(at, at)
         if not hypothesis.used:
             return np.zeros(len(at)), own
-        points = np.array([self._points[number] for number in hypothesis.used])
-        slopes = np.array(hypothesis.slopes)
-        flat, weights = points.ravel(), slopes.ravel()
-        cross = (self._kernel(at, flat) * weights).reshape(len(at), -1, 2).sum(axis=2)
-        inner = self._kernel(flat, flat) * weights[:, None] * weights[None]
-        count = len(points)
-        inner = inner.reshape(count, 2, count, 2).sum(axis=(1, 3)) + self._prior.noise**2 * np.eye(count)
+        cross, inner = self._weighed(hypothesis, at)
         solved = np.linalg.solve(inner, np.column_stack((hypothesis.rest, cross.T)))
         return cross @ solved[:, 0], own - cross @ solved[:, 1:]
 

@@ -19,6 +19,7 @@ from holdfast.errors import InvalidInput
 from holdfast.scheduling.asks import Ask, Drive, Extent, Tape
 from holdfast.scheduling.cost import locate, rewind
 from holdfast.scheduling.geometry import WrapMap, can
+from holdfast.scheduling.learning import Learner
 from holdfast.scheduling.recalls import Recalls
 from holdfast.simulation.figures import Figures, Outcome
 from holdfast.simulation.library import Cartridge, Library, true_map
@@ -54,14 +55,24 @@ class Engine:
     """One simulation, from the first row of its trace to the last request."""
 
     def __init__(
-        self, library: Library, recalls: Recalls, *, seed: int = 0, sink: Callable[[Outcome], None] | None = None
+        self,
+        library: Library,
+        recalls: Recalls,
+        *,
+        seed: int = 0,
+        learn: bool = False,
+        sink: Callable[[Outcome], None] | None = None,
     ) -> None:
-        """Make the tapes known to the scheduler, and the truth to nobody; `sink` hears of each request that ends."""
+        """Make the tapes known to the scheduler, and the truth to nobody; `sink` hears of each request that ends.
+
+        With `learn` the scheduler is told a better table of each tape after each of its mounts.
+        """
         self.library = library
         self.recalls = recalls
         self.now = 0.0
         self.figures = Figures()
         self._sink = sink
+        self._learners: dict[str, Learner] | None = {} if learn else None
         self._chance = np.random.default_rng(seed)
         self._heap: list[tuple[float, int, Steps]] = []
         self._numbers = itertools.count()
@@ -166,7 +177,7 @@ class Engine:
         unit.turns += 1
 
     def _write(self, free: list[Unit]) -> bool:
-        """Start a session on two of the free drives, if there is a pair of tapes for it; P: both or none."""
+        """Start a session on two of the free drives, if there is a pair of tapes for it; both or none."""
         # A held tape may be written where it is, but by its own drive; simpler and nearly as good: leave it out.
         busy = {unit.tape for unit in self.units if unit.tape} | set(self.recalls.readings)
         pair = self.shelf.pair({serial for serial in busy if serial})
@@ -217,6 +228,9 @@ class Engine:
         if seconds and self.library.truth.noise:
             seconds = max(seconds + float(self._chance.normal(0.0, self.library.truth.noise)), _LEAST_LOCATE)
         self.figures.locating += seconds
+        if self._learners is not None and seconds:
+            medium = self._tapes[unit.tape].medium
+            self._learners.setdefault(unit.tape, Learner(medium)).observe(unit.head, to, seconds)
         return seconds
 
     def _read(self, unit: Unit, serial: str) -> Steps:
@@ -233,6 +247,8 @@ class Engine:
                 if self._sink:
                     self._sink(outcome)
         self.recalls.end(serial)
+        if self._learners and serial in self._learners:
+            self.recalls.tape(Tape(serial, self._tapes[serial].medium, self._learners[serial].table))
         self._rest(unit)
 
     def _rest(self, unit: Unit) -> None:

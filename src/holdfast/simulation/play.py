@@ -72,19 +72,26 @@ class Bound:
 
 
 def play(
-    library: Library, rows: Iterable[Row], *, scheduler: str = "weighted", seed: int = 0, log: Path | None = None
+    library: Library,
+    rows: Iterable[Row],
+    *,
+    scheduler: str = "weighted",
+    seed: int = 0,
+    learn: bool = False,
+    log: Path | None = None,
 ) -> tuple[dict[str, float], array[float]]:
     """Simulate; return the figures by name and the waiting times in seconds. `log` gets a CSV line per request."""
     recalls = SCHEDULERS[scheduler](library.policy, library.timing)
     bound = Bound(library)
     if log is None:
-        engine = Engine(library, recalls, seed=seed)
+        engine = Engine(library, recalls, seed=seed, learn=learn)
         figures = engine.run(bound.watch(rows))
     else:
         with log.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([column.name for column in fields(Outcome)])
-            engine = Engine(library, recalls, seed=seed, sink=lambda outcome: writer.writerow(_cells(outcome)))
+            sink = lambda outcome: writer.writerow(_cells(outcome))  # noqa: E731 (one line, used once)
+            engine = Engine(library, recalls, seed=seed, learn=learn, sink=sink)
             figures = engine.run(bound.watch(rows))
     if not figures.asked and not figures.written:
         raise InvalidInput(what="The trace has no rows: there is nothing to simulate.")
