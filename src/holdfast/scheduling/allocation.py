@@ -45,6 +45,7 @@ class Writing:
     session: int = 1_000 * _GB  # a session ends here when recalls wait
     buffer: int = 100_000 * _GB  # of the disk area in front of the tapes
     pressing: float = 0.7  # share of the buffer from which writing goes before reading (ENDIT, CTA)
+    feed: float = 1.25 * _GB  # per second, to each of two drives; 10 Gbit/s Ethernet, read once for both
     open_pairs: int = 2  # pairs with room that a family may spread over
 
 

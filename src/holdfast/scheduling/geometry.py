@@ -2,8 +2,9 @@
 """Where on a tape a byte lies: LTO is serpentine, so that neighbours in the file list may be a whole tape apart.
 
 A tape is written in wraps, forth and back. The logical position of a file says little about where its bytes are along
-the tape; the table of the positions at which the wraps end says it all. Positions are bytes from the start of the
-data partition; x is the place along the tape, from 0 at its beginning to 1 at its far end.
+the tape; the table of the positions at which the wraps end says it all. Positions are bytes from the start of the data
+partition (LTFS tells them as startblock, in blocks of 524,288 bytes); x is the place along the tape, from 0 at its
+beginning to 1 at its far end.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ Access = Literal["read", "write"]
 BANDS: Final = 4  # data bands of every LTO tape; the wraps of one band are written before those of the next
 # LTFS keeps two wraps for its index partition and leaves two as a guard; the data partition starts after them.
 RESERVED_WRAPS: Final = 4
-BLOCK: Final = 524_288  # bytes of a block of LTFS, the unit of its attribute startblock
 
 
 @dataclass(frozen=True, slots=True)

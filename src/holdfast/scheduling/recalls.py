@@ -65,7 +65,7 @@ class Queue:
     def seconds(self, rate: float) -> float:
         """Return about how long the tape would be read."""
         if self.known_seconds is None:
-            self.known_seconds = seconds([item.extent for item in self.items.values()], rate)
+            self.known_seconds = seconds((item.extent for item in self.items.values()), rate)
         return self.known_seconds
 
 

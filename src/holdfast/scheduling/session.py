@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -70,11 +71,20 @@ def cheapest_place(tape: Tape, planned: Sequence[Extent], new: Extent, *, head: 
     return int(np.append(there[:-1] + back - now, last).argmin())
 
 
-def seconds(extents: Sequence[Extent], rate: float) -> float:
+@cache
+def moving(places: int) -> float:
+    """Return about how many seconds of locates and rewind a mount costs that reads at so many places, far apart."""
+    return float(np.exp(np.interp(np.log(places), _PLACES, _SECONDS))) if places else 0.0
+
+
+def seconds(extents: Iterable[Extent], rate: float) -> float:
     """Return about how long locates, reading and the rewind take; quick, for comparing tapes."""
-    places = len(runs(extents, rate))
-    moving = float(np.exp(np.interp(np.log(places), _PLACES, _SECONDS))) if places else 0.0
-    return moving + sum(extent.size for extent in extents) / rate
+    reach, last, places, total = LOCATE.base * rate, -np.inf, 0, 0
+    for start, size in sorted((extent.start, extent.size) for extent in extents):
+        places += not 0 <= start - last <= reach
+        last = start + size
+        total += size
+    return moving(places) + total / rate
 
 
 class Reading:

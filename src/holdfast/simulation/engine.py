@@ -17,7 +17,7 @@ import numpy as np
 
 from holdfast.errors import InvalidInput
 from holdfast.scheduling.asks import Ask, Drive, Extent, Tape
-from holdfast.scheduling.cost import locate, rewind
+from holdfast.scheduling.cost import locate, rewind, write_seconds
 from holdfast.scheduling.geometry import WrapMap, can
 from holdfast.scheduling.learning import Learner
 from holdfast.scheduling.recalls import Recalls
@@ -275,7 +275,9 @@ class Engine:
         first = self._tapes[session.tapes[0]]
         written = 0
         while segment := self.shelf.next(session.tapes, written, len(self.recalls.queues)):
-            yield segment.size / first.medium.rate + self.library.timing.sync
+            medium, feed = first.medium, self.library.writing.feed
+            seconds = write_seconds(segment.size, rate=medium.rate, feed=feed, slowest=medium.slowest)
+            yield seconds + self.library.timing.sync
             self.shelf.written(session.tapes, segment)
             written += segment.size
         self.figures.written += written

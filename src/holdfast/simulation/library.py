@@ -133,6 +133,11 @@ class _Reader:
         simple = {name: kind for name, kind in kinds.items() if kind in {int, float}}
         self.only(where, given, set(simple) | ({"shares"} & set(kinds)))
         for key, value in given.items():
+            if (
+                key in {"segment", "session", "buffer", "feed", "ageing_time", "share_memory", "share_bound"}
+                and not value
+            ):
+                raise self.wrong(f"{key} must be above 0.", key)
             if key != "shares":
                 self.number(key, value, whole=simple[key] is int, signed=key == "bias")
             elif not isinstance(value, dict) or not all(isinstance(v, int | float) and v > 0 for v in value.values()):
