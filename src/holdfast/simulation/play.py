@@ -13,12 +13,10 @@ from typing import Final
 import numpy as np
 
 from holdfast.errors import InvalidInput
-from holdfast.scheduling.asks import Extent
 from holdfast.scheduling.bound import assignment
 from holdfast.scheduling.cost import matrix
 from holdfast.scheduling.geometry import WrapMap
 from holdfast.scheduling.recalls import Recalls
-from holdfast.scheduling.session import runs
 from holdfast.simulation.baselines import FirstCome, OldestFirst
 from holdfast.simulation.engine import Engine
 from holdfast.simulation.figures import Outcome
@@ -26,8 +24,8 @@ from holdfast.simulation.library import Cartridge, Library
 from holdfast.simulation.trace import Row
 
 SCHEDULERS: Final[dict[str, type[Recalls]]] = {"weighted": Recalls, "oldest": OldestFirst, "fifo": FirstCome}
-_EXACT: Final = 400  # places; for more the bound takes the cheapest way into each, which is weaker and quicker
-_MOST: Final = 3_000  # places; for more only reading counts
+_EXACT: Final = 600  # files; for more the bound takes the cheapest way into each, which is weaker and quicker
+_MOST: Final = 3_000  # files; for more only reading counts
 
 
 @dataclass(slots=True)
@@ -57,16 +55,12 @@ class Bound:
         return max((total + self.writing) / len(self.library.drives), self.last)
 
     def _tape(self, tape: Cartridge, wanted: array[int]) -> float:
-        pairs = sorted(set(zip(wanted[::2], wanted[1::2], strict=True)))
-        extents = [Extent(tape.serial, start, size) for start, size in pairs]
-        reading = sum(extent.size for extent in extents) / tape.medium.rate + self.library.timing.fixed
-        places = runs(extents, 0.0)  # what is not side by side stays apart, so that the bound is one
-        if len(places) > _MOST:
+        starts, sizes = np.array(sorted(set(zip(wanted[::2], wanted[1::2], strict=True))), dtype=np.float64).T
+        reading = float(sizes.sum()) / tape.medium.rate + self.library.timing.fixed
+        if len(starts) > _MOST:
             return reading
-        starts = np.array([extents[run[0]].start for run in places], dtype=np.float64)
-        ends = np.array([extents[run[-1]].end for run in places], dtype=np.float64)
-        costs = matrix(WrapMap.nominal(tape.medium), starts, ends, rate=tape.medium.rate)
-        if len(places) > _EXACT:
+        costs = matrix(WrapMap.nominal(tape.medium), starts, starts + sizes, rate=tape.medium.rate)
+        if len(starts) > _EXACT:
             return reading + float(costs[:-1, 1:].min(axis=0).sum())
         return reading + assignment(costs)
 

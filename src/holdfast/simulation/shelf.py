@@ -107,7 +107,9 @@ class Shelf:
         segment = self._ready[0]
         rooms = self._rooms.values()
         busy = {*busy, *self._active}
-        pairs = self._rule.open_pairs
+        # A family that sends much at once may spread: each amount that warrants a mount warrants a pair.
+        amount = sum(one.size for one in self._ready if one.family == segment.family)
+        pairs = self._rule.open_pairs + self._sessions + amount // self._rule.enough
         found = choose_pair(rooms, segment.size, family=segment.family, open_pairs=pairs, busy=busy)
         if found is None and choose_pair(rooms, segment.size, family=segment.family, open_pairs=pairs) is None:
             raise InvalidInput(what="The library is full: no two tapes have room for a segment. Add tapes to it.")
