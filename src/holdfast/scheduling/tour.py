@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order in which the files of one mounted tape are read: an asymmetric travelling salesman with a fixed start.
 
-Nearest first (SLTF) gives a start; exchanging neighbouring stretches of the tour, never reversing one, improves it
+Nearest first (SLTF) gives one start, the joined loops of the cheapest assignment another; exchanging neighbouring stretches of the tour, never reversing one, improves it
 (or-3-opt, which contains or-opt); shaking the tour a little and improving again gets out of dead ends. The cost counts
 the rewind at the end, because the tape cannot leave the drive without it. All costs in seconds, in the form of
 `cost.matrix`: row 0 is the head, column n+1 the rewind.
@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from holdfast.scheduling.bound import patched
 from holdfast.scheduling.cost import NEVER
 from holdfast.scheduling.geometry import Floats, Ints
 
@@ -84,8 +85,11 @@ def solve(costs: Floats, *, effort: Effort = NORMAL, seed: int = 0) -> Ints:
     best = nearest_first(costs)
     if not effort.exchanges:
         return best[1:-1]
-    best = improve(costs, best)
     files = len(best) - 2
+    starts = [best, improve(costs, patched(costs))]
+    if files <= effort.most and effort.shakes:
+        starts.append(improve(costs, best))
+    best = min(starts, key=lambda one: length(costs, one))
     if 3 <= files <= effort.most:  # noqa: PLR2004 (with two files an improvement has tried both orders)
         best = _shaken(costs, best, effort.shakes, seed)
     return best[1:-1]
