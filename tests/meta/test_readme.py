@@ -69,7 +69,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
                 unknown.append(f"{command}: no such command")
                 continue
             known = {option for item in found.params for option in item.opts}
-            unknown += [f"{command} {option}" for option in re.findall(r"--[a-z]+", rest) if option not in known]
+            unknown += [
+                f"{command} {option}" for option in re.findall(r"--[a-z]+(?:-[a-z]+)*", rest) if option not in known
+            ]
     assert unknown == []
 
 

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "config": "holdfast.cli.site",
     "migrate": "holdfast.cli.site",
     "rebuild": "holdfast.cli.site",
+    "simulate": "holdfast.cli.simulate",
     "web": "holdfast.parts",
     "worker": "holdfast.parts",
     "planner": "holdfast.parts",
