@@ -60,11 +60,11 @@ def test_p6_every_job_survives_connections_that_break_at_any_moment(away: SmallS
     assert (away.destinations / "back" / "sub3" / "f").read_bytes() == FILES["sub3/f"]
 
 
-@pytest.mark.parametrize("job", ["survey", "pack", "write", "deliver"])
+@pytest.mark.parametrize("job", ["survey", "pack", "write", "recall"])
 def test_p6_a_job_whose_server_is_gone_ends_and_is_done_later(away: SmallSite, proxy: Proxy, job: str) -> None:
     away.archive.database._pool.timeout = 0.5
     dataset = away.archive_folder(FILES)
-    if job == "deliver":
+    if job == "recall":
         away.drain()
         away.ask(dataset)
     queue = "select task_name, args from procrastinate_jobs where status = 'todo' order by id limit 1"

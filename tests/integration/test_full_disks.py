@@ -102,7 +102,7 @@ def test_p10_a_destination_that_fills_up_on_the_way_is_waited_for(site: SmallSit
     request = deliver.ask(site.archive, person="x", dataset=dataset, paths=[], destination=str(small_disk / "to"))
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2_500_000))
-    site.drain(until=lambda: "deliver" in site.ran)
+    site.drain(until=lambda: "recall" in site.ran)
     found = site.request(request)
     assert found.state == "recalling"
     assert found.parts[0].problem is not None

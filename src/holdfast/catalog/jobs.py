@@ -21,7 +21,8 @@ QUEUES: Final[dict[str, str]] = {
     "write": "tape",
     "erase": "tape",
     "check": "check",
-    "deliver": "recall",
+    "recall": "recall",
+    "finish": "recall",
     "release": "check",
 }
 

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,7 +86,7 @@ def ask(
         )  # fmt: skip
         for package, (count, total) in parts.items():
             requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
-            jobs.defer(conn, "deliver", f"{request}/{package}")
+        jobs.defer(conn, "recall", "next")
         events.add(
             conn,
             archive.site,
@@ -147,39 +147,39 @@ def cancel(archive: Archive, request: str, *, person: str) -> None:
             events.add(conn, archive.site, "request.cancelled", dataset=row["dataset"], person=person, request=request)
 
 
-def deliver(archive: Archive, thing: str) -> None:
+def deliver(archive: Archive, thing: str, session: TapeSession | None = None) -> bool:
     """Bring the wanted files of one package to their destination, if nobody else does; `thing` is REQUEST/PACKAGE.
 
-    Without a package, the request is ended: all its packages were read, and whoever read the last one is gone.
+    With a `session` only its tape is read; False means that something of the package could not be had from it.
     """
     request, _, package = thing.partition("/")
-    if not package:
-        finish(archive, request)
-        return
     with archive.database.claim(f"deliver:{thing}") as held:
         if not held:
-            return
+            return True
         with archive.database.transaction() as conn:
             asked = requests.first(conn, "by_id", id=request)
             part = requests.first(conn, "claim_part", request=request, package=package)
             if asked is None or part is None or asked["state"] not in {"waiting", "recalling"}:
-                return
+                return True
             requests.run(conn, "recalling", id=request)
             row = packages.first(conn, "by_id", id=package)
             if row is None:
-                return
+                return True
             wanted = list(_wanted(conn, row, [bytes(path) for path in asked["selection"]]))
         crash_point("deliver.begun")
         delivery = _Delivery(archive, asked, part, row, wanted)
         try:
-            delivery.run()
+            delivery.run(session)
         except Cancelled:
-            return
+            return True
         except TransientError as error:
             _again(archive, part, error)
-            return
+            return True
+        if session and delivery.left:
+            return False
         crash_point("deliver.done")
         _end_part(archive, asked, delivery)
+    return True
 
 
 def _wanted(conn: Connection, package: Row, selection: Sequence[bytes]) -> Iterator[Packed]:
@@ -217,22 +217,29 @@ class _Delivery:
         self._noted = time.monotonic()
         self._cancelled = False
 
-    def run(self) -> None:
-        """Try the copies, the best first, until nothing is left to bring. Raises Busy, Cancelled, NoSpace."""
+    def run(self, session: TapeSession | None) -> None:
+        """Try the copies, the best first, or only the one of `session`, until nothing is left to bring.
+
+        Raises Busy, Cancelled, NoSpace.
+        """
         target = Path(os.fsdecode(bytes(self.asked["destination"])))
         target.mkdir(parents=True, exist_ok=True)
         busy: Busy | None = None
         for copy in self._copies():
             if not self.left:
                 break
+            if session and copy["tape"] != session.serial:
+                continue
             try:
-                self._from(copy, target)
+                self._from(copy, target, session)
             except Busy as error:
                 busy = error
             except MediumFailed as error:
                 suspect(self.archive, self.package, copy, error)
         if self.left and busy:
             raise busy
+        if session:
+            return  # another copy may have what is left
         for key, packed in self.left.items():
             unreadable = NotFound(kind="readable copy of", name=printable(packed.entry.path))
             self.failed.setdefault(packed.entry.path, self.failed.get(key[0], unreadable))
@@ -249,7 +256,7 @@ class _Delivery:
         turn = self.package["segment"]
         return sorted(usable, key=lambda row: (_PREFERENCE.index(row["state"]), (row["number"] + turn) % 2))
 
-    def _from(self, copy: Row, target: Path) -> None:
+    def _from(self, copy: Row, target: Path, mounted: TapeSession | None) -> None:
         damaged: list[HoldfastError] = []
 
         def on_problem(entry: Entry, error: HoldfastError) -> None:
@@ -259,7 +266,11 @@ class _Delivery:
             else:
                 self.left.pop(_key(entry), None)
 
-        with self.archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
+        with (
+            nullcontext((mounted,))
+            if mounted
+            else self.archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT)
+        ) as (session,):
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,

@@ -96,9 +96,7 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("write", row["package"]) for row in copies.all(conn, "unwritten", limit=_BATCH)]
     owed += [("check", str(row["id"])) for row in copies.all(conn, "unproven", limit=_BATCH)]
     owed += [("erase", str(row["id"])) for row in copies.all(conn, "unerased", limit=_BATCH)]
-    owed += [
-        ("deliver", f"{row['request']}/{row['package']}") for row in requests.all(conn, "undelivered", limit=_BATCH)
-    ]
-    owed += [("deliver", f"{row['id']}/") for row in requests.all(conn, "unended")]
+    owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
+    owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     return sum(jobs.defer(conn, kind, thing) for kind, thing in owed)

@@ -19,9 +19,10 @@ from holdfast.catalog.jobs import QUEUES
 from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
 from holdfast.services.check import check, erase
-from holdfast.services.deliver import deliver
+from holdfast.services.deliver import finish
 from holdfast.services.free import free
 from holdfast.services.pack import pack
+from holdfast.services.queue import recall
 from holdfast.services.register import survey
 from holdfast.services.write import write
 
@@ -33,7 +34,8 @@ HANDLERS: Final[dict[str, Callable[[Archive, str], None]]] = {
     "write": write,
     "check": check,
     "erase": erase,
-    "deliver": deliver,
+    "recall": recall,
+    "finish": finish,
     "release": free,
 }
 

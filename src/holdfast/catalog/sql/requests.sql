@@ -68,14 +68,32 @@ where id = %(id)s and state = any(%(from)s) returning *
 update request_part set state = 'cancelled' where request = %(request)s and state in ('waiting', 'recalling')
 
 -- undelivered --
-select request_part.request, request_part.package from request_part join request on request.id = request_part.request
+-- Whether anything waits to be delivered that nobody delivers now.
+select 1 as one where exists (
+  select from request_part join request on request.id = request_part.request
+  where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
+    and request.state in ('asked', 'waiting', 'recalling') and not exists (
+    select from pg_locks where locktype = 'advisory' and objsubid = 1
+      and database = (select oid from pg_database where datname = current_database())
+      and ((classid::bigint << 32) | objid::bigint)
+          = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0)))
+
+-- recallable --
+-- What waits, with its verified copies on tapes that can be mounted, on one tape or on any; a row without a copy is
+-- for somebody who tries what there is.
+select request_part.request, request_part.package, request.created_at, request.person, copy.id as copy, copy.tape,
+  copy.start_block, copy.size, tape.media_type, tape.capacity
+from request_part join request on request.id = request_part.request
+left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'missing', 'retired'))
+  on copy.package = request_part.package and copy.state = 'verified'
 where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
-  and request.state in ('asked', 'waiting', 'recalling') and not exists (
-  select from pg_locks where locktype = 'advisory' and objsubid = 1
-    and database = (select oid from pg_database where datname = current_database())
-    and ((classid::bigint << 32) | objid::bigint)
-        = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0))
-order by request_part.request, request_part.package limit %(limit)s
+  and request.state in ('asked', 'waiting', 'recalling') and (%(tape)s::text is null or copy.tape = %(tape)s)
+order by request.created_at, request_part.request, request_part.package, copy.number, copy.id limit %(limit)s
+
+-- part_waits --
+-- It waits for a drive: nobody has claimed it, so there is no attempt to name.
+update request_part set problem = %(problem)s, next_try = %(next_try)s
+where request = %(request)s and package = %(package)s and state = 'waiting'
 
 -- unended --
 -- Requests whose parts have all ended but which nobody closed.

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue of recalls: which tape is read next, and in which order; one mount serves all who wait for its tape.
+
+The queue is made anew from the catalogue whenever a drive could be used, so nothing of it can be lost. What one tape
+cannot give is tried on the others when its drive is free again: nobody waits for a second drive while holding one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Final
+
+from holdfast.catalog import jobs
+from holdfast.catalog.database import Row
+from holdfast.catalog.queries import copies, packages, requests
+from holdfast.errors import Busy, MediumFailed
+from holdfast.scheduling.asks import Ask, Extent, Tape
+from holdfast.scheduling.geometry import MEDIA, RESERVED_WRAPS, MediaType, WrapMap
+from holdfast.scheduling.recalls import Recalls
+from holdfast.services.archive import Archive, described
+from holdfast.services.deliver import deliver
+from holdfast.services.doubt import suspect
+from holdfast.tape.library import TapeSession
+
+_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
+_BLOCK: Final = 524_288  # bytes of a block of LTFS, in which places on tapes are counted
+_LIMIT: Final = 20_000  # rows of one look; what comes later in line is looked at later
+_RATE: Final = 300e6  # bytes per second of a medium that is not known, and below
+_SLOWEST: Final = 100e6
+_WRAPS: Final = 100
+
+
+def recall(archive: Archive, _thing: str) -> None:
+    """Read tape after tape, the most worthwhile first, until nothing waits that nobody else reads."""
+    while not archive.stopping.is_set():
+        with archive.database.transaction() as conn:
+            rows = requests.all(conn, "recallable", tape=None, limit=_LIMIT)
+        for row in rows:
+            if row["tape"] is None:
+                deliver(archive, _name(row))
+        if not _read_next(archive, queue_of(rows)):
+            return
+
+
+def queue_of(rows: Iterable[Row]) -> Recalls:
+    """Return the queue with all that waits and has a proven copy on a tape that can be mounted."""
+    queue = Recalls()
+    on_tapes = [row for row in rows if row["tape"] is not None]
+    for row in {row["tape"]: row for row in on_tapes}.values():
+        medium = MEDIA.get(row["media_type"]) or _unknown(row["media_type"], row["capacity"])
+        queue.tape(Tape(row["tape"], medium, WrapMap.nominal(medium)))
+    for ask in _asks(on_tapes):
+        queue.ask(ask)
+    return queue
+
+
+def _asks(rows: Iterable[Row]) -> Iterator[Ask]:
+    for name, group in groupby(rows, key=_name):
+        found = list(group)
+        extents = tuple(Extent(row["tape"], row["start_block"] * _BLOCK, row["size"]) for row in found)
+        yield Ask(name, found[0]["package"], extents, found[0]["created_at"].timestamp(), found[0]["person"])
+
+
+def _name(row: Row) -> str:
+    return f"{row['request']}/{row['package']}"
+
+
+def _unknown(name: str, capacity: int) -> MediaType:
+    """Return a medium of that size, wound like the others."""
+    native = capacity * _WRAPS // (_WRAPS - RESERVED_WRAPS) + _BLOCK
+    return MediaType(name, native, capacity, _WRAPS, _RATE, _SLOWEST)
+
+
+def _read_next(archive: Archive, queue: Recalls) -> bool:
+    """Read the most worthwhile tape that nobody reads; say whether there was one."""
+    ranked = list(queue.ranked(time.time(), len(archive.library.drives())))
+    if len(ranked) > 1:  # there is work for others too
+        with archive.database.transaction() as conn:
+            jobs.defer(conn, "recall", "next")
+    for serial in ranked:
+        with archive.database.claim(f"recall:{serial}") as held:
+            if held:
+                return _read(archive, queue, serial)
+    return False
+
+
+def _read(archive: Archive, queue: Recalls, serial: str) -> bool:
+    """Mount a tape and read what waits for it; say whether it is worth going on."""
+    waiting = [ask for item in queue.queues[serial].items.values() for ask in item.asks]
+    try:
+        with archive.library.sessions([serial], "read", timeout=_DRIVE_WAIT) as (session,):
+            elsewhere = list(_tour(archive, queue, session))
+    except Busy as error:
+        _tell(archive, waiting, error)
+        return False
+    except MediumFailed as error:
+        _doubt(archive, serial, waiting, error)
+        return True
+    for name in elsewhere:
+        deliver(archive, name)
+    return True
+
+
+def _tour(archive: Archive, queue: Recalls, session: TapeSession) -> Iterator[str]:
+    """Deliver from a mounted tape in the best order, also what is asked for meanwhile; yield what it could not give."""
+    serial, head = session.serial, 0.0
+    seen = {ask.name for item in queue.queues[serial].items.values() for ask in item.asks}
+    queue.begin(serial, time.time())
+    while not archive.stopping.is_set() and (item := queue.take(serial, head)):
+        for ask in item.asks:
+            if not deliver(archive, ask.name, session):
+                yield ask.name
+        queue.done(serial, time.time())
+        head = item.extent.end
+        with archive.database.transaction() as conn:
+            rows = requests.all(conn, "recallable", tape=serial, limit=_LIMIT)
+        for ask in _asks(rows):
+            if ask.name not in seen:
+                seen.add(ask.name)
+                queue.ask(ask)
+
+
+def _tell(archive: Archive, waiting: Iterable[Ask], error: Busy) -> None:
+    with archive.database.transaction() as conn:
+        for ask in waiting:
+            request, _, package = ask.name.partition("/")
+            requests.run(conn, "part_waits", request=request, package=package, **described(error))
+
+
+def _doubt(archive: Archive, serial: str, waiting: Iterable[Ask], error: MediumFailed) -> None:
+    """The tape cannot be mounted: its copies are looked at again, and the twins are asked meanwhile."""
+    for ask in waiting:
+        with archive.database.transaction() as conn:
+            package = packages.first(conn, "by_id", id=ask.package)
+            found = [row for row in copies.all(conn, "readable", package=ask.package) if row["tape"] == serial]
+        for copy in found:
+            if package and copy["state"] == "verified":
+                suspect(archive, package, copy, error)
