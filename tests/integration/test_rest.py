@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from served import client_of
 
 from holdfast import errors
 from holdfast.cli.exits import EXITS, exit_code, exit_of_code
 from holdfast.errors import HoldfastError, Refused
-from holdfast.testing.proxy import Proxy, free_port
+from holdfast.testing.proxy import Proxy
 from holdfast.testing.site import SmallSite, small_site
 from holdfast.web import paging
-from holdfast.web.application import PREFIX, create_app
+from holdfast.web.application import PREFIX
 from holdfast.web.problems import STATUS, status_of
 
 DATASETS = f"{PREFIX}/datasets"
@@ -32,29 +29,6 @@ DATASETS = f"{PREFIX}/datasets"
 def api(site: SmallSite) -> Iterator[httpx.Client]:
     with client_of(site) as client:
         yield client
-
-
-@contextmanager
-def client_of(site: SmallSite) -> Iterator[httpx.Client]:
-    """Serve an archive on a port of its own and yield a client with its token."""
-    port = free_port()
-    config = uvicorn.Config(create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = threading.Thread(target=server.run)
-    serving.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            assert serving.is_alive()
-            serving.join(0.01)
-        token = site.archive.settings.token_file.read_text().strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        serving.join()
 
 
 def is_problem(response: Any, status: int, code: str = "") -> None:

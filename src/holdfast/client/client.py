@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -25,6 +25,7 @@ from holdfast.wire.datasets import (
     FoundFiles,
 )
 from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
+from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
 from holdfast.wire.tapes import Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
 
@@ -139,6 +140,22 @@ class Client:
         """Return the state of the whole archive."""
         return self._get("/status", Status)
 
+    def statistics(self) -> Statistics:
+        """Return the whole archive in numbers."""
+        return self._get("/statistics", Statistics)
+
+    def packages(self, *, search: str = "", cursor: str | None = None, limit: int = 1000) -> PackageTable:
+        """Return packages with their tapes, digests and sizes."""
+        return self._get("/packages", PackageTable, search=search, cursor=cursor, limit=limit)
+
+    def packages_csv(self, *, search: str = "") -> Iterator[str]:
+        """Yield the whole table of packages as CSV, in pieces."""
+        with self._http.stream("GET", "/packages.csv", params={"search": search}) as response:
+            if response.is_error:
+                response.read()
+                self._refuse(response)
+            yield from response.iter_text()
+
     def tapes(self) -> list[Tape]:
         """Return all tapes, by serial."""
         return self._get("/tapes", TapePage).items
@@ -197,8 +214,11 @@ class Client:
                     continue
                 raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
             break
-        if response.is_success:
-            return response
+        if not response.is_success:
+            self._refuse(response)
+        return response
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
         try:
             found = response.json()
             details = dict(found.get("details", {}))

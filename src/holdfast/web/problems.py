@@ -101,8 +101,9 @@ def describe(app: FastAPI) -> None:
             for route in methods.values():
                 for status, response in route["responses"].items():
                     content = response.get("content", {})
-                    if status >= "400" and "application/json" in content:
-                        content[_MEDIA_TYPE] = content.pop("application/json")
+                    if status >= "400" and content:
+                        [(_, body)] = content.items()
+                        response["content"] = {_MEDIA_TYPE: body}
         return schema
 
     app.openapi = with_problems  # type: ignore[method-assign]

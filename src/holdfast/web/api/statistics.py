@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/statistics, /packages and /metrics: the archive in numbers, for people, spreadsheets and monitoring."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from holdfast.identity.person import may
+from holdfast.services import show
+from holdfast.services import statistics as service
+from holdfast.services.archive import Archive
+from holdfast.web import paging
+from holdfast.web.api.datasets import Cursor, Limit
+from holdfast.web.caller import Caller, TheArchive
+from holdfast.web.problems import responses
+from holdfast.wire.statistics import PackageRow, PackageTable, Statistics
+
+router = APIRouter(tags=["statistics"])
+Search = Annotated[str, Query(max_length=200, description="part of a name, a dataset, or a tape")]
+
+
+@router.get("/statistics", responses=responses())
+def statistics(archive: TheArchive, person: Caller) -> Statistics:
+    """Tell the whole archive in numbers."""
+    may(person, "operate")
+    return service.statistics(archive)
+
+
+@router.get("/packages", responses=responses())
+def packages(
+    archive: TheArchive, person: Caller, search: Search = "", cursor: Cursor = None, limit: Limit = 100
+) -> PackageTable:
+    """List packages with their tapes, digests and sizes."""
+    may(person, "operate")
+    [after] = paging.take(cursor, 1) or [""]
+    page = service.package_table(archive, search=search, after=after, limit=limit)
+    return PackageTable(items=page.items, next=paging.give(page.next) if page.next else None)
+
+
+@router.get("/packages.csv", responses=responses(), response_class=StreamingResponse)
+def packages_csv(archive: TheArchive, person: Caller, search: Search = "") -> StreamingResponse:
+    """Give the same table whole, as CSV (RFC 4180)."""
+    may(person, "operate")
+    return StreamingResponse(_csv(service.all_packages(archive, search=search)), media_type="text/csv")
+
+
+def _csv(rows: Iterable[PackageRow]) -> Iterator[str]:
+    columns = list(PackageRow.model_fields)
+    yield _line(columns)
+    for row in rows:
+        yield _line([getattr(row, column) for column in columns])
+
+
+def _line(values: Iterable[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(["" if value is None else value for value in values])
+    return text.getvalue()
+
+
+@router.get("/metrics", responses=responses(), response_class=PlainTextResponse)
+def metrics(archive: TheArchive, person: Caller) -> PlainTextResponse:
+    """Give the same numbers, queues, drives and disk areas in the text format of Prometheus."""
+    may(person, "operate")
+    registry = CollectorRegistry()
+    registry.register(_Numbers(archive))
+    return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class _Numbers(Collector):
+    """What is read at one moment; nothing is counted in this process, for there are many."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield every number with its description."""
+        found = service.statistics(self._archive)
+        for name, field in Statistics.model_fields.items():
+            text = field.description or name.replace("_", " ")
+            yield GaugeMetricFamily(f"holdfast_{name}", text, value=getattr(found, name))
+        overview = show.overview(self._archive)
+        jobs = GaugeMetricFamily("holdfast_jobs", "jobs by queue and state", labels=["queue", "state"])
+        for queue in overview.queues:
+            jobs.add_metric([queue.queue, "waiting"], queue.waiting)
+            jobs.add_metric([queue.queue, "running"], queue.running)
+        yield jobs
+        requests = GaugeMetricFamily("holdfast_requests", "requests by state", labels=["state"])
+        for count in overview.requests:
+            requests.add_metric([count.state], count.count)
+        yield requests
+        drives = GaugeMetricFamily("holdfast_drive_loaded", "1 when a tape is in the drive", labels=["drive"])
+        for drive in overview.drives:
+            drives.add_metric([drive.drive], int(drive.tape is not None))
+        yield drives
+        free = GaugeMetricFamily("holdfast_area_free", "free bytes of a disk area", labels=["area"])
+        for area in overview.areas:
+            free.add_metric([area.name], area.free)
+        yield free
