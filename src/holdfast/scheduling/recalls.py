@@ -189,9 +189,11 @@ class Recalls:
         for serial, needs in takes.items():
             queue = self._queues[serial]
             if queue.oldest < cap:
-                keys.append((False, queue.oldest, serial))
+                keys.append((0, queue.oldest, serial))
+            elif needs >= backlog:
+                keys.append((1, -needs, serial))  # begun last, it would keep one drive busy when all others are done
             else:
-                keys.append((True, -queue.value(now, self.policy.ageing_time, factors) / needs, serial))
+                keys.append((2, -queue.value(now, self.policy.ageing_time, factors) / needs, serial))
         keys.sort()
         return (serial for _, _, serial in keys)
 
