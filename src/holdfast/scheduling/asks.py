@@ -80,7 +80,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """When a request is expected to be read; clock of the caller. The range holds in about eight of ten cases."""
+    """When a request is expected to be read; clock of the caller. The range holds in about nine of ten cases."""
 
     ask: str
     expected: float

@@ -2,7 +2,7 @@
 """When each request will be read, how sure that is, and why it waits.
 
 The queue is played forward with today's order. What comes later may push ahead of it or share its mount, so the range
-is wide; its factors were chosen so that eight of ten requests of the simulated library end within it (bench/tape.py).
+is wide; its factors were chosen so that nine of ten requests of the simulated library end within it (bench/tape.py).
 """
 
 from __future__ import annotations

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from holdfast.errors import Conflict, NotFound
 from holdfast.scheduling.asks import Ask, Drive, Extent, Mount, Policy, Tape
 from holdfast.scheduling.cost import Timing
 from holdfast.scheduling.geometry import DRIVES, can
 from holdfast.scheduling.session import Item, Reading, seconds
+
+_TOGETHER: Final = 600.0  # seconds; requests asked within this time are equally old
 
 
 @dataclass(slots=True)
@@ -185,15 +188,17 @@ class Recalls:
         }
         backlog = sum(takes.values()) / max(drives, 1)
         cap = now - max(self.policy.ageing_cap, self.policy.ageing_load * backlog)
-        keys = []
+        keys: list[tuple[bool, float, float, float, str]] = []
         for serial, needs in takes.items():
             queue = self._queues[serial]
-            if queue.oldest < cap:
-                keys.append((False, queue.oldest, serial))
-            else:
-                keys.append((True, -queue.value(now, self.policy.ageing_time, factors) / needs, serial))
+            # A tape that takes longer than all others together would is begun before them: begun last, it would keep
+            # one drive busy when the rest is done. The overdue go by age, those asked within some minutes as one.
+            overdue = -queue.oldest // _TOGETHER if queue.oldest < cap else 0.0
+            long = needs if needs >= backlog else 0.0
+            worth = queue.value(now, self.policy.ageing_time, factors) / needs
+            keys.append((queue.oldest >= cap, -overdue, -long, -worth, serial))
         keys.sort()
-        return (serial for _, _, serial in keys)
+        return (key[-1] for key in keys)
 
     def begin(self, serial: str, now: float) -> Reading:
         """The tape is on its way into a drive: all that waits for it, and comes later, is read there."""
