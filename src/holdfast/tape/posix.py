@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull, TransientError
 from holdfast.tape.blocks import BlockWriter, read_blocks
-from holdfast.tape.library import Extent, FileOnTape, Mode
+from holdfast.tape.library import Extent, FileOnTape, Mode, describe_lock
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ _OWN: Final = "holdfast."  # before our attributes; those of LTFS (ltfs.hash.*) 
 _HASH: Final = "ltfs.hash."
 _READ_TRIES: Final = 3  # a drive often reads at the second try what it could not at the first
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # this process or host is at its limit
+# This process or host is at its limit, or the tape file system's server has ended under our hands.
+_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ECONNABORTED})
 
 
 class Volume(Protocol):
@@ -124,7 +125,7 @@ class PosixSession:
             if generation <= before:
                 raise OSError(errno.EIO, f"the index stays at generation {before}")
             if (lock := int(self._volume.get_vea(self._volume.root, "ltfs.volumeLockState"), 0)) != 0:
-                raise OSError(errno.EROFS, f"lock state {lock:#x}")
+                raise OSError(errno.EROFS, describe_lock(lock))
             for name, size in self._unsynced.items():
                 if (found := self._path(name).stat().st_size) != size:
                     raise OSError(errno.EIO, f"{name} has {found} bytes after the sync, {size} were written")
@@ -310,16 +311,36 @@ class PosixSession:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence) from error
 
 
-def close_all(sessions: Sequence[PosixSession]) -> None:
-    """Close every session, also when closing another one fails; raises the first error."""
-    errors: list[HoldfastError] = []
-    for session in sessions:
-        try:
-            session.close()
-        except HoldfastError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+def open_session(
+    make: Callable[[], Volume], serial: str, drive: str, mode: Mode, given_back: Callable[[], None] = lambda: None
+) -> PosixSession:
+    """Mount a volume and begin a session on it; see that it is the tape that was asked for and not a frozen one.
+
+    Raises MediumFailed (cannot be mounted, another tape, or frozen and `mode` is "write").
+    """
+    try:
+        volume = make()
+        label, bar_code = (_label(volume, name) for name in ("ltfs.volumeSerial", "ltfs.mamBarcode"))
+        lock = int(volume.get_vea(volume.root, "ltfs.volumeLockState"), 0)
+    except OSError as error:
+        raise MediumFailed(medium=f"Tape {serial}", why=error.strerror or str(error)) from error
+    # The label holds the six characters that stand before the media type on the bar code.
+    if not serial.startswith(label) or (bar_code and bar_code != serial):
+        found = bar_code or label
+        raise MediumFailed(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
+    if mode == "write" and lock:
+        raise MediumFailed(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
+    return PosixSession(volume, drive, mode, given_back)
+
+
+def _label(volume: Volume, name: str) -> str:
+    """Return what a tape says of itself; drives and formats that do not know give nothing."""
+    try:
+        return volume.get_vea(volume.root, name).strip()
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+    return ""
 
 
 def _check_attributes(attributes: Mapping[str, str]) -> None:

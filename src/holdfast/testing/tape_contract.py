@@ -231,8 +231,8 @@ class TapeLibraryContract:
     def test_a_read_session_writes_nothing(self, library: TapeLibrary) -> None:
         """A session for reading refuses everything else."""
         serial = _serials(library)[0]
-        generation = library.stat(serial).generation
         with library.sessions([serial], "read", timeout=0) as (session,):
+            generation = library.stat(serial).generation
             for attempt in (
                 lambda: session.write("a", [b"x"], {}),
                 lambda: session.delete("a"),
