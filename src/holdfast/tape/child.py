@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from holdfast.errors import HoldfastError
 from holdfast.tape.blocks import BLOCK
+from holdfast.tape.posix import PosixSession
 
 SLOTS: Final = 8  # blocks in shared memory: enough to read ahead and to write behind
 SHARED: Final = SLOTS * BLOCK  # bytes
@@ -40,8 +41,11 @@ class _Child:
         self._pipe = pipe
         self._memory = memoryview(memory)
         self._thing = thing  # a TapeSession, or anything with methods to call
-        self._streams: dict[int, Iterator[bytes]] = {}
+        self._streams: dict[int, Iterator[bytes | memoryview]] = {}
         self._more = False  # pieces of a file are still to come
+        self._slot = 0  # where the next block goes
+        if isinstance(thing, PosixSession):
+            thing.place = lambda: self._memory[self._slot * BLOCK : (self._slot + 1) * BLOCK]
 
     def serve(self) -> None:
         """Do what is asked until the parent is gone."""
@@ -110,6 +114,7 @@ class _Child:
             self._answer("value", None)
 
     def _next(self, stream: int, slot: int) -> None:
+        self._slot = slot
         try:
             block = next(self._streams.get(stream, iter(())), None)
         except Exception as error:  # noqa: BLE001 - the parent raises it
@@ -119,7 +124,8 @@ class _Child:
         if block is None:
             self._answer("end", stream, slot, None)
             return
-        self._memory[slot * BLOCK : slot * BLOCK + len(block)] = block
+        if isinstance(block, bytes):  # else it is there already
+            self._memory[slot * BLOCK : slot * BLOCK + len(block)] = block
         self._answer("block", stream, slot, len(block))
 
     def _drop(self, stream: int) -> None:

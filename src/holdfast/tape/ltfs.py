@@ -118,7 +118,7 @@ class LtfsVolume:
         """Allow all: the medium itself says when it is full."""
         return wanted
 
-    def was_read(self, _path: Path, _offset: int, block: bytes) -> bytes:
+    def was_read(self, _path: Path, _offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return the block: errors have shown when it was read."""
         return block
 

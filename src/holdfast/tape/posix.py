@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull, TransientError
@@ -60,7 +60,7 @@ class Volume(Protocol):
     def admit(self, path: Path, done: int, wanted: int) -> int:
         """Return how many of `wanted` bytes the medium takes after the `done` ones of this file, at least one."""
 
-    def was_read(self, path: Path, offset: int, block: bytes) -> bytes:
+    def was_read(self, path: Path, offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return what the medium gave for `block`."""
 
     def unlink(self, path: Path) -> None:
@@ -77,6 +77,7 @@ class PosixSession:
         self.serial = volume.serial
         self.drive = drive
         self.recovered: Sequence[str] = tuple(volume.recovered)
+        self.place: Callable[[], memoryview] | None = None  # where blocks shall be read to, else to memory of their own
         self._volume = volume
         self._mode = mode
         self._given_back = given_back
@@ -230,11 +231,11 @@ class PosixSession:
             self._fence = f"a partial file could not be deleted ({second})"
             _log.warning("tape %s: %s, after %s", self.serial, self._fence, error)
 
-    def _blocks(self, path: Path, offset: int, end: int) -> Iterator[bytes]:
+    def _blocks(self, path: Path, offset: int, end: int) -> Iterator[Any]:
         tries = 0
         while offset < end:
             try:
-                for raw in read_blocks(path, offset, end):
+                for raw in read_blocks(path, offset, end, self.place):
                     self._is_open()
                     block = self._volume.was_read(path, offset, raw)
                     tries = 0

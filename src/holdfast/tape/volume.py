@@ -154,7 +154,7 @@ class SimulatedVolume:
         self._next_block = self._start_blocks[path.name] + blocks(self._used - begin)
         return admitted
 
-    def was_read(self, path: Path, offset: int, block: bytes) -> bytes:
+    def was_read(self, path: Path, offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return what the medium gave: the block, an error, or a flipped bit."""
 
         def hit(fault: Fault) -> bool:
