@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "config": "holdfast.cli.site",
     "migrate": "holdfast.cli.site",
     "rebuild": "holdfast.cli.site",
+    "admin": "holdfast.cli.admin",
     "web": "holdfast.parts",
     "worker": "holdfast.parts",
     "planner": "holdfast.parts",

@@ -143,3 +143,6 @@ class TapeLibrary(Protocol):
         is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all.
         Raises Busy (no drive or tape in time), MediumFailed (cannot be mounted, or frozen and `mode` is "write").
         """
+
+    def put_back(self, name: str) -> None:
+        """Let a tape or a drive be used again that was locked out. Raises NotFound when none of that name is."""
