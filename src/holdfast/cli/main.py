@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "release": "holdfast.cli.make",
     "events": "holdfast.cli.look",
     "status": "holdfast.cli.look",
+    "inspect": "holdfast.cli.inspect",
     "config": "holdfast.cli.site",
     "migrate": "holdfast.cli.site",
     "rebuild": "holdfast.cli.site",
