@@ -137,7 +137,10 @@ def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadlin
             release(lock for drive, lock in free.items() if drive not in chosen)
             if chosen or not wanted:
                 return [free[drive] for drive in chosen]
-        deadline.wait("The drives are")
+        out = sum(bool(why_out(folder / f"drive-{drive}")) for drive in names)
+        deadline.wait(
+            f"{out} drives are out of use (holdfast status says why), the others are" if out else "The drives are"
+        )
 
 
 def loaded_drives(folder: Path, drives: Sequence[str]) -> Mapping[str, str | None]:
