@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import InvalidInput, LibraryUnavailable, MediumFailed, NotFound
+from holdfast.errors import Conflict, InvalidInput, LibraryUnavailable, MediumFailed, NotFound
 from holdfast.tape.faults import Fault, write_faults
 from holdfast.tape.index import load_index, save_index
 from holdfast.tape.library import TapeLibrary, describe_lock
@@ -18,7 +18,7 @@ from holdfast.tape.ltfs import ExtendedAttributes, LtfsLibrary
 from holdfast.tape.simulator import SimulatedLibrary
 from holdfast.tape.volume import index_path
 from holdfast.tape.watchdog import LIMITS, Limits
-from holdfast.testing.ltfs import PretendedLtfs, always, supports_attributes
+from holdfast.testing.ltfs import PretendedLtfs, always, hanging, supports_attributes
 from holdfast.testing.tape_contract import Misfortune, TapeLibraryContract
 
 SERIAL = "HF0001L8"
@@ -87,6 +87,33 @@ def test_what_was_known_stays_known_without_the_tape(tmp_path: Path) -> None:
     assert pretended(tmp_path).inventory()[0].state == "active"
 
 
+def test_a_tape_that_was_taken_out_is_missing(tmp_path: Path) -> None:
+    library = pretended(tmp_path)
+    with library.sessions([SERIAL], "read", timeout=0):
+        pass
+    (library.root / SERIAL).rename(tmp_path / SERIAL)
+    (library.root / "HF0002L8").rmdir()
+    assert [(tape.serial, tape.state) for tape in library.inventory()] == [(SERIAL, "missing"), ("HF0003L8", "active")]
+    with pytest.raises(MediumFailed, match="does not show it"), library.sessions([SERIAL], "read", timeout=0):
+        pass
+    with pytest.raises(NotFound), library.sessions(["HF0002L8"], "read", timeout=0):
+        pass
+    (tmp_path / SERIAL).rename(library.root / SERIAL)
+    with library.sessions([SERIAL], "read", timeout=0):
+        pass
+
+
+def test_deleting_nothing_changes_nothing(tmp_path: Path) -> None:
+    library = pretended(tmp_path)
+    with library.sessions([SERIAL], "write", timeout=0) as (session,):
+        session.write("a", [b"x"], {})
+        session.sync("test")
+        session.delete("never")
+        with pytest.raises(Conflict):
+            session.write("a", [b"y"], {})
+        assert library.stat(SERIAL).consistent
+
+
 def test_a_frozen_tape_is_read_only_and_says_why(tmp_path: Path) -> None:
     library = pretended(tmp_path)
     path = index_path(library.root, SERIAL)
@@ -115,6 +142,26 @@ def test_a_folder_that_is_not_ltfs_says_so(tmp_path: Path) -> None:
         library.put_back(SERIAL)
     with pytest.raises(InvalidInput, match="no kind of drive LTO-3; known are LTO-7"):
         LtfsLibrary(root, state=tmp_path, drives=[("LTO-3", 1)])
+
+
+def test_a_mount_point_that_hangs_is_unavailable_and_then_there_again(tmp_path: Path) -> None:
+    root = pretended(tmp_path).root
+    library = LtfsLibrary(
+        root,
+        state=tmp_path / "state",
+        drives=[("", 1)],
+        mounted=hanging,
+        limits=Limits(look=1),
+        attributes=PretendedLtfs(),
+    )
+    (tmp_path / "hang").touch()
+    for _ in range(2):
+        with pytest.raises(LibraryUnavailable, match="did not answer for 1 s"):
+            library.inventory()
+    with pytest.raises(LibraryUnavailable), library.sessions([SERIAL], "read", timeout=0):
+        pass
+    (tmp_path / "hang").unlink()
+    assert len(library.inventory()) == 3
 
 
 def test_attributes_are_those_of_linux(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.services import planner
+from holdfast.services import check, planner
 from holdfast.tape.faults import Fault
 from holdfast.tape.ltfs import LtfsLibrary
 from holdfast.tape.watchdog import Limits
@@ -61,11 +61,27 @@ def test_a_tape_that_hangs_costs_its_copy_only(site: SmallSite) -> None:
     assert hanging not in site.tapes(dataset)
 
 
-def test_a_library_that_is_away_stops_nothing_else(site: SmallSite, tmp_path: Path) -> None:
+def test_a_library_that_is_away_stops_nothing_else_and_loses_nothing(site: SmallSite, tmp_path: Path) -> None:
+    dataset = site.archive_folder(FILES)
+    site.drain()
+    here = site.archive
     away = LtfsLibrary(tmp_path / "nowhere", state=tmp_path / "state", drives=[("", 2)], mounted=always)
-    here, site.archive = site.archive, replace(site.archive, library=away)
+    site.archive = replace(here, library=away)
     planner.plan(site.archive)
+    first, second = site.rows("select id from copy order by number")
+    site.rows("update copy set state = 'suspect' where id = %s", first["id"])
+    for row in (first, second):
+        check.check(site.archive, str(row["id"]))
+    assert [row["state"] for row in site.rows("select state from copy order by number")] == ["suspect", "verified"]
     site.archive = here
+    site.drain()
+    assert site.show(dataset).level == "preserved"
+    assert len(site.rows("select 1 from copy")) == 2
+
+
+def test_what_has_no_readable_bar_code_is_not_counted(site: SmallSite) -> None:
+    (site.library / "UNKN0000").mkdir()
     dataset = site.archive_folder(FILES)
     site.drain()
     assert site.show(dataset).level == "preserved"
+    assert site.rows("select state from tape where serial = 'UNKN0000'") == [{"state": "missing"}]

@@ -135,6 +135,7 @@ def test_the_server_restarts(library: SimulatedLibrary) -> None:
             b"".join(session.read("kept"))
     with pytest.raises(TransientError, match="restarted"):
         mounted.__exit__(None, None, None)
+    assert all(not volume.lock_state for volume in map(library.stat, (SERIAL, TWIN)))
     for serial in (SERIAL, TWIN):
         with library.sessions([serial], "write", timeout=0) as (session,):
             assert "lost" in session.recovered

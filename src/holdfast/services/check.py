@@ -8,7 +8,14 @@ from typing import Final
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
-from holdfast.errors import Busy, DigestMismatch, HoldfastError, MediumFailed, NotFound
+from holdfast.errors import (
+    DigestMismatch,
+    HoldfastError,
+    LibraryUnavailable,
+    MediumFailed,
+    NotFound,
+    TransientError,
+)
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import suspect
 from holdfast.services.pack import plan_copies
@@ -47,7 +54,8 @@ def check(archive: Archive, copy_id: str) -> None:
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
                 digest, size = read_back(session, package["name"], moved(archive, [copy["id"]]))
-        except Busy as error:
+        except (TransientError, LibraryUnavailable) as error:
+            # Nothing was learnt of the copy.
             _later(archive, copy, error)
         except HoldfastError as error:
             _bad(archive, package, copy, error, tries=_TRIES)

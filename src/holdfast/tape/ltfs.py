@@ -110,8 +110,10 @@ class LtfsVolume:
         """Return the names of the attributes that were set; virtual ones are hidden."""
         return [name.removeprefix("user.") for name in os.listxattr(path) if name.startswith("user.")]
 
-    def creating(self, _path: Path) -> None:
-        """Note that the tape is going to have more than its index says."""
+    def creating(self, path: Path) -> None:
+        """Note that the tape is going to have more than its index says. Raises FileExistsError."""
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path.name)
         self._change()
 
     def admit(self, _path: Path, _done: int, wanted: int) -> int:
@@ -123,7 +125,8 @@ class LtfsVolume:
         return block
 
     def unlink(self, path: Path) -> None:
-        """Delete a file; its space is not given back."""
+        """Delete a file; its space is not given back. Raises FileNotFoundError."""
+        path.lstat()
         self._change()
         path.unlink()
 
@@ -216,9 +219,11 @@ class LtfsLibrary:
             raise LibraryUnavailable(path=self.root, why=why) from None
         except Gone:
             raise LibraryUnavailable(path=self.root, why="the process that looked at it has ended") from None
-        tapes = [tape for name in folders if (tape := self._tape(name)) is not None]
-        self._seen = {tape.serial: tape for tape in tapes}
-        return tapes
+        there = {tape.serial: tape for name in folders if (tape := self._tape(name)) is not None}
+        gone = {path.stem for path in (self._state / "tapes").glob("*.json")} - there.keys()
+        away = {serial: TapeInfo(serial, media_type(serial) or "", state="missing") for serial in gone}
+        self._seen = dict(sorted((there | away).items()))
+        return list(self._seen.values())
 
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
@@ -244,6 +249,8 @@ class LtfsLibrary:
         Raises Busy, MediumFailed (cannot be mounted, hangs, or frozen and `mode` is "write"), NotFound,
         LibraryUnavailable, InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
+        # Looked at anew, so that a mount point that is away is not taken for tapes that are.
+        self.inventory()
         tapes = [(serial, self._usable(serial).media_type) for serial in serials]
         with drive_sessions(self._locks, self._drives, tapes, mode, timeout, partial(self._mount, mode)) as opened:
             yield opened
@@ -286,6 +293,8 @@ class LtfsLibrary:
                 f"its volume has a name, so its folder is {tape.home}; copy what it holds and format it without a name"
             )
             raise MediumFailed(medium=f"Tape {serial}", why=why)
+        if tape.state == "missing":
+            raise MediumFailed(medium=f"Tape {serial}", why="the library does not show it any more")
         return tape
 
     def _recall(self, serial: str) -> VolumeInfo | None:

@@ -285,10 +285,7 @@ class PosixSession:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence)
 
     def _failed(self, error: OSError) -> HoldfastError:
-        why = error.strerror or str(error)
-        if error.errno in _NOT_THE_MEDIUM:
-            return TransientError(what=f"Tape {self.serial} could not be used: {why}.")
-        return MediumFailed(medium=f"Tape {self.serial}", why=why)
+        return _failure(self.serial, error)
 
     @contextlib.contextmanager
     def _translated(self, *, may_be_full: bool = False) -> Iterator[None]:
@@ -324,7 +321,7 @@ def open_session(
         label, bar_code = (_label(volume, name) for name in ("ltfs.volumeSerial", "ltfs.mamBarcode"))
         lock = int(volume.get_vea(volume.root, "ltfs.volumeLockState"), 0)
     except OSError as error:
-        raise MediumFailed(medium=f"Tape {serial}", why=error.strerror or str(error)) from error
+        raise _failure(serial, error) from error
     # The label holds the six characters that stand before the media type on the bar code.
     if not serial.startswith(label) or (bar_code and bar_code != serial):
         found = bar_code or label
@@ -332,6 +329,14 @@ def open_session(
     if mode == "write" and lock:
         raise MediumFailed(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
     return PosixSession(volume, drive, mode, given_back)
+
+
+def _failure(serial: str, error: OSError) -> HoldfastError:
+    """Return our error for one of the system: only some mean that the tape is bad."""
+    why = error.strerror or str(error)
+    if error.errno in _NOT_THE_MEDIUM:
+        return TransientError(what=f"Tape {serial} could not be used: {why}.")
+    return MediumFailed(medium=f"Tape {serial}", why=why)
 
 
 def _label(volume: Volume, name: str) -> str:

@@ -37,6 +37,13 @@ def always(_: Path) -> bool:
     return True
 
 
+def hanging(path: Path) -> bool:
+    """Hang while there is a file `hang` beside a mount point."""
+    while path.with_name("hang").exists():
+        signal.pause()
+    return True
+
+
 class PretendedLtfs(ExtendedAttributes):
     """Attributes of the tapes of a simulated library that is used as if it were LTFS."""
 
