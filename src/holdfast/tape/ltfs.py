@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from holdfast.errors import LibraryUnavailable, MediumFailed, NotFound
+from holdfast.tape.children import Caller, Gone, Hung
 from holdfast.tape.index import save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
 from holdfast.tape.locks import Lock, loaded_drives, put_back
 from holdfast.tape.media import USABLE, drive_names, media_type
 from holdfast.tape.mounting import drive_sessions
 from holdfast.tape.posix import open_session
-from holdfast.tape.watchdog import LIMITS, Caller, Gone, Hung, Limits, WatchedSession
+from holdfast.tape.watchdog import LIMITS, Limits, WatchedSession
 
 _NAMED: Final = re.compile(r"([A-Z0-9]{6}[LM]\d)-.+")
 _UNREADABLE: Final = re.compile(r"UNKN\d{4}")

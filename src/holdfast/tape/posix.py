@@ -322,8 +322,8 @@ def open_session(
         lock = int(volume.get_vea(volume.root, "ltfs.volumeLockState"), 0)
     except OSError as error:
         raise _failure(serial, error) from error
-    # The label holds the six characters that stand before the media type on the bar code.
-    if not serial.startswith(label) or (bar_code and bar_code != serial):
+    # The label, and the memory chip of some tapes, have the bar code without the media type at its end.
+    if not serial.startswith(label) or not serial.startswith(bar_code):
         found = bar_code or label
         raise MediumFailed(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
     if mode == "write" and lock:
@@ -342,7 +342,7 @@ def _failure(serial: str, error: OSError) -> HoldfastError:
 def _label(volume: Volume, name: str) -> str:
     """Return what a tape says of itself; drives and formats that do not know give nothing."""
     try:
-        return volume.get_vea(volume.root, name).strip()
+        return volume.get_vea(volume.root, name).strip(" \0")
     except OSError as error:
         if error.errno != errno.ENODATA:
             raise

@@ -2,19 +2,15 @@
 """Sessions that cannot hang their caller: a child process touches the medium, and is given up when it does not answer.
 
 A call on a tape file system can hang for ever, and a process in such a call cannot even be killed. So each session
-has a process of its own (`holdfast.tape.child`). One that does not answer in time is killed, as far as that is
-possible, and left behind; its tape and drive are locked out with the reason, and the caller goes on. The child
-inherits the locks: while it lives, hanging, nobody can get its tape, whatever becomes of us.
+has a process of its own (`holdfast.tape.child`, started by `holdfast.tape.children`). One that does not answer in
+time is killed, as far as that is possible, and left behind; its tape and drive are locked out with the reason, and
+the caller goes on. The child inherits the locks: while it lives, hanging, nobody can get its tape, whatever becomes
+of us.
 """
 
 from __future__ import annotations
 
 import itertools
-import mmap
-import multiprocessing
-import os
-import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +20,8 @@ from typing import Any, Final
 
 from holdfast.errors import Conflict, HoldfastError, MediumFailed, TransientError
 from holdfast.tape.blocks import BLOCK
-from holdfast.tape.child import ABORT, SHARED, SLOTS
+from holdfast.tape.child import ABORT, SLOTS
+from holdfast.tape.children import Child, Gone, Hung, unpacked, value_of
 from holdfast.tape.library import Extent, FileOnTape
 from holdfast.tape.locks import Lock, release
 
@@ -46,111 +43,6 @@ class Limits:
 
 
 LIMITS: Final = Limits()
-
-
-class Hung(Exception):
-    """A child does not answer."""
-
-
-class Gone(Exception):
-    """A child has died."""
-
-
-class Child:
-    """A process that makes a thing and then does with it what it is told, one thing after the other."""
-
-    def __init__(self, make: Callable[[], Any], locks: Sequence[Lock], limit: float) -> None:
-        """Start it and wait for the thing, in seconds at most; `make` must be picklable.
-
-        Raises what `make` raises, Hung, Gone.
-        """
-        memory = os.memfd_create("holdfast-blocks")
-        self._pipe, theirs = multiprocessing.Pipe()
-        try:
-            os.ftruncate(memory, SHARED)
-            self.memory = memoryview(mmap.mmap(memory, SHARED))
-            # A plain program rather than a fork: this process has threads, and connections to a database.
-            # -P: modules come from where ours do, never from the folder that we happen to be in.
-            command = [sys.executable, "-P", "-m", "holdfast.tape.child", str(theirs.fileno()), str(memory)]
-            inherited = (theirs.fileno(), memory, *(lock.fileno() for lock in locks))
-            self._process = subprocess.Popen(
-                command, pass_fds=inherited, stdin=subprocess.DEVNULL, start_new_session=True
-            )
-        finally:
-            theirs.close()
-            os.close(memory)
-        # Somebody has to wait for it when it ends, and it may never end.
-        threading.Thread(target=self._process.wait, name="tape child", daemon=True).start()
-        try:
-            self.say(make)
-            self.facts: Mapping[str, Any] = value_of(self.hear(limit))
-        except BaseException:
-            self.kill()
-            raise
-
-    def say(self, *message: Any) -> None:
-        """Send one message. Raises Gone."""
-        try:
-            self._pipe.send(message)
-        except OSError as error:
-            raise Gone from error
-
-    def hear(self, limit: float) -> tuple[Any, ...]:
-        """Return the next message; wait so many seconds for it. Raises Hung, Gone."""
-        try:
-            if not self._pipe.poll(limit):
-                raise Hung
-            heard: tuple[Any, ...] = self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise Gone from error
-        return heard
-
-    def kill(self) -> None:
-        """End it, or let it end when its system call returns."""
-        self._process.kill()
-        self._pipe.close()
-
-    def close(self) -> None:
-        """Let it end by itself."""
-        self._pipe.close()
-
-
-def value_of(answer: tuple[Any, ...]) -> Any:
-    """Return the value of an answer, or raise its error."""
-    kind, content = answer
-    if kind == "error":
-        raise unpacked(content)
-    return content
-
-
-def unpacked(error: tuple[type[HoldfastError] | None, Mapping[str, object]]) -> Exception:
-    """Return an error that came over the pipe."""
-    cls, details = error
-    return cls(**details) if cls else RuntimeError(details["what"])
-
-
-class Caller:
-    """Calls of a long-lived child that touches no tape; one that hangs is left behind and the next call has a new one."""
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        """Use what `make` makes; it is started with the first call."""
-        self._make = make
-        self._child: Child | None = None
-        self._lock = threading.Lock()
-
-    def call(self, method: str, limit: float) -> Any:
-        """Call a method without arguments; `limit` in seconds. Raises what it raises, Hung, Gone."""
-        with self._lock:
-            try:
-                if self._child is None:
-                    self._child = Child(self._make, (), limit)
-                self._child.say("call", method, ())
-                return value_of(self._child.hear(limit))
-            except (Hung, Gone):
-                if self._child is not None:
-                    self._child.kill()
-                self._child = None
-                raise
 
 
 @dataclass(slots=True)
@@ -385,6 +277,6 @@ class WatchedSession:
 
     def _gone(self) -> HoldfastError:
         self._kill()
-        what = f"The process that used tape {self.serial} has ended; what it had not synced is not on the tape."
+        what = f"The process that uses tape {self.serial} has ended; what it had not synced is not on the tape."
         self._failure = TransientError(what=what)
         return self._failure
