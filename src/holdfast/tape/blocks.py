@@ -139,8 +139,10 @@ def read_blocks(
 ) -> Iterator[bytes | memoryview]:
     """Yield the bytes from `offset` to `end` (not included) from the medium. Raises OSError.
 
-    With `place`, each block is read into the memory that it returns, of READ_BLOCK bytes, and a view of that is given.
+    With `place`, each block is read into the memory that it returns, of BLOCK bytes, and a view of that is given:
+    larger than others, for such blocks go to another process, and taking turns costs more than a call.
     """
+    largest = READ_BLOCK if place is None else BLOCK
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)  # dirty pages survive DONTNEED
@@ -149,7 +151,7 @@ def read_blocks(
         # The kernel's readahead is left alone: asking for more in advance (WILLNEED, or a thread that reads one
         # block ahead) measured no faster, at more CPU time.
         while offset < end:
-            block = _read_block(fd, min(READ_BLOCK, end - offset), offset, place)
+            block = _read_block(fd, min(largest, end - offset), offset, place)
             if not len(block):
                 raise OSError(errno.EIO, "the file ends early", str(path))
             yield block

@@ -25,7 +25,7 @@ from holdfast.tape.children import Child, Gone, Hung, unpacked, value_of
 from holdfast.tape.library import Extent, FileOnTape
 from holdfast.tape.locks import Lock, release
 
-_AHEAD: Final = 3  # blocks that are read before they are wanted
+_AHEAD: Final = 4  # blocks that are read before they are wanted: a process on a busy machine waits for its turn
 
 
 @dataclass(frozen=True, slots=True)
