@@ -230,7 +230,7 @@ def writing(_seeds: int) -> None:
 def burst(_seeds: int) -> None:
     """Send 10 GB/s for 3 h, and see the buffer and the time until all is on tape."""
     head("10 GB/s for 3 h, written twice", "drives", "medium", "buffer TB", "hours until all is written")
-    for drives, medium in ((6, "M8"), (6, "LTO-9"), (18, "LTO-9"), (60, "LTO-9")):
+    for drives, medium in ((6, "M8"), (6, "L9"), (18, "L9"), (60, "L9")):
         made = bench_library(drives)
         made = replace(made, tapes=tuple(replace(tape, filled=0) for tape in made.tapes)).with_media(
             geometry.MEDIA[medium]

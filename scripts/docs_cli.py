@@ -61,11 +61,15 @@ def _exit_rows() -> list[str]:
     return [f"| {code} | {text} |\n" for code, text in sorted(rows.items())]
 
 
-def _section(name: str, command: click.Command, parent: click.Context) -> str:
+def _section(name: str, command: click.Command, parent: click.Context, mark: str = "##") -> str:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
     about = re.sub(r"[ \t]*\n[ \t]*", "\n", (command.help or "").strip())
-    text = f"## holdfast {name}\n\n{about}\n\n    holdfast {name} {usage}\n\n| option | meaning |\n|---|---|\n"
+    path = context.command_path
+    text = f"{mark} {path}\n\n{about}\n\n"
+    if isinstance(command, click.Group):
+        return text + "".join(_section(key, below, context, "###") for key, below in command.commands.items())
+    text += f"    {path} {usage}\n\n| option | meaning |\n|---|---|\n"
     options = [item for item in command.get_params(context) if isinstance(item, click.Option) and item.name != "help"]
     return text + "".join(_row(item, context) for item in options) + "\n"
 

@@ -7,13 +7,14 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from holdfast.settings import Seconds, Size, sections, show
+from holdfast.settings import Kinds, Seconds, Size, sections, show
 
 _KINDS: Final[dict[Any, str]] = {
     str: "text",
     int: "whole number",
     Size: "size",
     Seconds: "seconds",
+    Kinds: "kinds",
     tuple[Path, ...]: "list of folders",
 }
 _HEAD: Final = """\
@@ -32,8 +33,9 @@ A key that is not known is an error, in the file and in the environment. `holdfa
 where it came from.
 
 A *size* is a number of bytes, or text such as `"2 GB"` (powers of 1000) or `"64 GiB"` (powers of 1024). A *list of
-folders* holds absolute paths; in an environment variable they are separated by colons. A relative path in
-`library.path` and `staging.path` is below the data folder.
+folders* holds absolute paths; in an environment variable they are separated by colons. *Kinds* are a number, or text
+such as `"LTO-8 x4, LTO-9 x2"`; known are the drives `LTO-7`, `LTO-8`, `LTO-9` and the media `L5` to `L9` and `M8`. A
+relative path in `library.path`, `library.state` and `staging.path` is below the data folder.
 
 These variables are not settings: `HOLDFAST_URL` and `HOLDFAST_TOKEN` (the server and token that the command line uses),
 `HOLDFAST_CONFIG` and `HOLDFAST_DATA` (the settings file and the data folder), `HOLDFAST_CRASH`,

@@ -12,10 +12,13 @@ from contextlib import contextmanager, suppress
 from holdfast.catalog.database import Database
 from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.catalog.migrate import check_version, migrate
-from holdfast.errors import SettingsError
+from holdfast.errors import InvalidInput, SettingsError
 from holdfast.services.archive import Archive
 from holdfast.services.planner import prepare
 from holdfast.settings import Settings
+from holdfast.tape.library import TapeLibrary
+from holdfast.tape.ltfs import LtfsLibrary
+from holdfast.tape.media import parse_kinds
 from holdfast.tape.simulator import SimulatedLibrary
 
 _TOKEN_BYTES = 32  # 256 bits
@@ -38,10 +41,39 @@ def open_archive(settings: Settings, *, dsn: str = "", stopping: threading.Event
     try:
         with database.transaction() as conn:
             check_version(conn)
-        library = SimulatedLibrary(settings.library_path)
-        yield Archive(settings, database, library, stopping or threading.Event())
+        yield Archive(settings, database, open_library(settings), stopping or threading.Event())
     finally:
         database.close()
+
+
+def open_library(settings: Settings) -> TapeLibrary:
+    """Return the library that the settings name; nothing of it is read yet. Raises SettingsError."""
+    if settings.library.kind == "simulator":
+        return SimulatedLibrary(settings.library_path)
+    return _ltfs(settings)
+
+
+def _ltfs(settings: Settings) -> LtfsLibrary:
+    try:
+        drives = parse_kinds(settings.library.drives)
+        return LtfsLibrary(settings.library_path, state=settings.library_state, drives=drives)
+    except InvalidInput as error:
+        raise SettingsError(what=f"library.drives: {error}") from error
+
+
+def set_up_library(settings: Settings) -> None:
+    """Make the simulated library, or what a real one needs beside it. Idempotent. Raises SettingsError."""
+    wanted = settings.library
+    if wanted.kind == "ltfs":
+        _ltfs(settings).set_up()
+        return
+    try:
+        SimulatedLibrary.create(
+            settings.library_path, tapes=wanted.tapes, media=parse_kinds(wanted.media), capacity=wanted.capacity,
+            drives=parse_kinds(wanted.drives),
+        )  # fmt: skip
+    except InvalidInput as error:
+        raise SettingsError(what=f"library.drives or library.media: {error}") from error
 
 
 @contextmanager
@@ -60,13 +92,10 @@ def database_of(settings: Settings) -> Iterator[str]:
 def set_up(settings: Settings, dsn: str) -> None:
     """Make what a site needs before its parts start: folders, schema, library, profiles, token. Idempotent.
 
-    Raises SchemaMismatch when a newer program made the catalogue.
+    Raises SettingsError, LibraryUnavailable, SchemaMismatch when a newer program made the catalogue.
     """
     settings.staging_path.mkdir(parents=True, exist_ok=True)
-    library = settings.library
-    SimulatedLibrary.create(
-        settings.library_path, tapes=library.tapes, capacity=library.capacity, drives=library.drives
-    )
+    set_up_library(settings)
     database = Database(dsn, size=2)
     try:
         with database.transaction() as conn:

@@ -54,10 +54,10 @@ def _stopping() -> Iterator[threading.Event]:
 @click.option("--library", metavar="DIR", help="The tape library.  [default: library in the data folder]")
 @click.option("--tapes", type=int, help="Tapes of the simulated library.  [default: 8]")
 @click.option("--capacity", help="What one simulated tape holds, as 2 GB.  [default: 2 GB]")
-@click.option("--drives", type=int, help="Drives of the simulated library.  [default: 2]")
+@click.option("--drives", help="Drives of the library, as 2 or LTO-8 x4, LTO-9 x2.  [default: 2]")
 def up(data: str, config: str | None, port: int | None, roots: tuple[str, ...], library: str | None, tapes: int | None,
-       capacity: str | None, drives: int | None) -> None:  # fmt: skip
-    """Start an archive here: database, REST API, planner, workers and a simulated tape library, until Ctrl-C."""
+       capacity: str | None, drives: str | None) -> None:  # fmt: skip
+    """Start an archive here: database, REST API, planner, workers and the tape library, until Ctrl-C."""
     found = settings(
         data, config, web__port=port, roots__source=tuple(os.path.abspath(root) for root in roots), library__path=library and os.path.abspath(library),
         library__tapes=tapes, library__capacity=capacity, library__drives=drives,

@@ -22,6 +22,7 @@ from holdfast.errors import SettingsError
 
 Size = NewType("Size", int)  # bytes; in the file also written "2 GB" or "64 GiB"
 Seconds = NewType("Seconds", float)
+Kinds = NewType("Kinds", str)  # what there is of each kind: "LTO-8 x4, LTO-9 x2", or a number alone
 
 _PREFIX: Final = "HOLDFAST_"
 # These have a meaning of their own and are no settings.
@@ -29,6 +30,7 @@ _NOT_SETTINGS: Final = frozenset({"URL", "TOKEN", "CONFIG", "DATA", "CRASH", "CR
 _NOT_SETTINGS_PREFIX: Final = "TEST_"
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?", re.IGNORECASE)
+_KINDS: Final = re.compile(r"(?:[A-Za-z0-9-]+ *x *)?[1-9]\d{0,4}")
 _MASK: Final = "********"
 
 
@@ -89,13 +91,21 @@ class Roots:
 
 @dataclass(frozen=True)
 class Library:
-    """The tape library; without a real one, a simulated library of the same behaviour in a folder."""
+    """The tape library: the mount point of LTFS Library Edition, or a simulated library of the same behaviour."""
 
-    path: str = setting("", "The folder of the library.", unless="the folder `library` of the data folder")
-    tapes: int = setting(8, "How many tapes a simulated library is made with.", least=2, most=10000)
-    capacity: Size = setting(Size(2_000_000_000), "What one simulated tape holds.", least=1_000_000)
-    drives: int = setting(2, "How many drives it has; twin copies want two.", least=1, most=1000)
+    kind: str = setting("simulator", "`ltfs` for real tapes, `simulator` for a folder that behaves like them.")
+    path: str = setting("", "The mount point, or the folder.", unless="the folder `library` of the data folder")
+    state: str = setting(
+        "", "Where locks, and what is known of real tapes, are kept: a folder on a local disk, the same for all "
+        "archives of this host that use the library.", unless="the folder `tapes` of the data folder",
+    )  # fmt: skip
+    drives: Kinds = setting(Kinds("2"), "The drives: a number, or kinds with numbers. Twin copies want two.")
     reserve: Size = setting(Size(200_000_000), "What is left free on a tape, for its index.", least=0)
+    tapes: int = setting(8, "How many tapes a simulated library is made with.", least=2, most=10000)
+    media: Kinds = setting(
+        Kinds(""), "The media types of a simulated library with numbers, instead of `tapes`.", unless="tapes of no type"
+    )
+    capacity: Size = setting(Size(2_000_000_000), "What one simulated tape holds.", least=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -163,6 +173,11 @@ class Settings:
     def library_path(self) -> Path:
         """The tape library's folder."""
         return self.data / (self.library.path or "library")
+
+    @property
+    def library_state(self) -> Path:
+        """The folder of locks and of what is known of real tapes."""
+        return self.data / (self.library.state or "tapes")
 
     @property
     def staging_path(self) -> Path:
@@ -285,6 +300,7 @@ def _unknown(key: str, origin: str, known: Mapping[str, object]) -> str:
 
 def _check_choices(settings: Settings) -> None:
     for key, value, allowed in (
+        ("library.kind", settings.library.kind, ("simulator", "ltfs")),
         ("log.level", settings.log.level, ("debug", "info", "warning", "error")),
         ("log.format", settings.log.format, ("text", "json")),
     ):
@@ -331,6 +347,13 @@ def _size(raw: object, _is_text: bool) -> int:  # noqa: FBT001
     return int(match[1]) * factor if match[1].isdigit() else round(float(match[1]) * factor)
 
 
+def _kinds(raw: object, _is_text: bool) -> str:  # noqa: FBT001
+    text = str(raw) if isinstance(raw, int | str) and not isinstance(raw, bool) else "-"
+    if text and not all(_KINDS.fullmatch(part.strip()) for part in text.split(",")):
+        raise ValueError(f"{raw!r} is neither a number nor a list such as LTO-8 x4, LTO-9 x2")
+    return text
+
+
 def _number(raw: object, is_text: bool) -> float:  # noqa: FBT001
     if isinstance(raw, str) and is_text:
         try:
@@ -358,6 +381,7 @@ _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     int: _whole,
     Size: _size,
     Seconds: _number,
+    Kinds: _kinds,
     tuple[Path, ...]: _paths,
 }
 

@@ -102,6 +102,30 @@ def test_status_shows_tapes_drives_and_areas(up: Up, dataset: str) -> None:
     assert len(status["drives"]) == 2
 
 
+def test_an_operator_looks_at_tapes_and_takes_one_out_of_use(up: Up, dataset: str) -> None:
+    assert "HF0001L8" in up.run("admin", "tape", "list").stdout
+    shown = up.run("admin", "tape", "show", "HF0001L8").stdout
+    assert "twin HF0002L8" in shown
+    assert "verified" in shown
+    assert "Tape HF0008L8 is disabled." in up.run("admin", "tape", "disable", "HF0008L8", "--reason", "dust").stdout
+    assert [t["serial"] for t in up.json("admin", "tape", "list", "--state", "disabled")["items"]] == ["HF0008L8"]
+    assert up.json("admin", "tape", "enable", "HF0008L8")["state"] == "active"
+    plan = up.run("admin", "tape", "retire", "HF0001L8")
+    assert "cannot be retired" in plan.stdout
+    assert up.run("admin", "tape", "retire", "HF0001L8", "--apply").returncode != 0
+    assert up.json("admin", "tape", "retire", "HF0007L8")["applied"] is False
+    assert up.run("admin", "tape", "show", "HF9999L8").returncode == 4
+
+
+def test_an_operator_sees_the_archive_in_numbers(up: Up, dataset: str) -> None:
+    assert "primary storage recovered" in up.run("admin", "statistics").stdout
+    assert up.json("admin", "statistics")["datasets_secured"] >= 1
+    assert "HF0001L8" in up.run("admin", "packages", "--search", dataset).stdout
+    lines = up.run("admin", "packages", "--csv").stdout.splitlines()
+    assert lines[0].startswith("id,dataset,name,tape1,tape2")
+    assert any(dataset in line for line in lines[1:])
+
+
 def test_get_brings_everything_a_folder_or_a_file(up: Up, dataset: str, tmp_path: Path) -> None:
     done = up.run("get", dataset, "--to", tmp_path / "all", "--wait")
     assert done.returncode == 0

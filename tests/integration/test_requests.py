@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.catalog.queries import copies, packages, releases, requests
 from holdfast.errors import NotFound
-from holdfast.services import deliver, free, show
+from holdfast.services import deliver, finish, free, show
 from holdfast.services.check import check
 from holdfast.services.pack import pack
 from holdfast.services.planner import plan
@@ -132,7 +132,7 @@ def test_p11_every_job_may_run_again(site: SmallSite, dataset: str) -> None:
         pack(site.archive, package)
         write(site.archive, package)
         deliver.deliver(site.archive, f"{request}/{package}")
-        deliver.finish(site.archive, request)
+        finish.finish(site.archive, request)
         free.free(site.archive, release)
         site.drain()
     after = (site.show(dataset), site.request(request), show.release(site.archive, release), len(site.events()))

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from holdfast.errors import NoSpace
-from holdfast.services import deliver, free, show
+from holdfast.services import finish, free, show
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -68,7 +68,7 @@ def test_p9_joining_parts_without_room_says_so_and_waits(small: SmallSite, monke
     # A disk that is full only when a file is synced, as a quota on a network file system is.
     full = NoSpace(area="the destination", needed=1, free=0)
     with monkeypatch.context() as broken:
-        broken.setattr(deliver, "finish_parts", Mock(side_effect=full))
+        broken.setattr(finish, "finish_parts", Mock(side_effect=full))
         small.drain(hurry=False)
     waits = small.request(request)
     assert waits.state == "recalling"

@@ -38,7 +38,7 @@ def test_capacities_follow_from_the_wraps() -> None:
 def test_type_m_media_work_in_lto_8_drives_only() -> None:
     assert [drive for drive in ("LTO-7", "LTO-8", "LTO-9") if can(drive, "M8")] == ["LTO-8"]
     assert not can("unknown", "M8", "write")
-    with pytest.raises(InvalidInput, match="Known are LTO-7, M8"):
+    with pytest.raises(InvalidInput, match="Known are L5, L6, L7, M8"):
         media_type("VHS")
 
 
@@ -340,7 +340,7 @@ def test_a_family_stays_on_few_pairs() -> None:
 def test_new_twins_are_of_one_generation_and_of_two_batches() -> None:
     rooms = [
         room("N1", 8_000, batch="x"), room("N2", 8_000, batch="x"), room("N3", 8_000, batch="y"),
-        room("L1", 8_000, batch="z", medium="LTO-8"),
+        room("L1", 8_000, batch="z", medium="L8"),
     ]  # fmt: skip
     assert choose_pair(rooms, GB) == ("N1", "N3")
     assert choose_pair(rooms[:2], GB) == ("N1", "N2")

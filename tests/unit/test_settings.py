@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.app import open_library, set_up_library
 from holdfast.errors import SettingsError
 from holdfast.settings import known_keys, load
+from holdfast.tape.ltfs import LtfsLibrary
+from holdfast.tape.media import parse_kinds
+from holdfast.tape.simulator import SimulatedLibrary
 
 
 def write(folder: Path, text: str, name: str = "holdfast.toml") -> Path:
@@ -69,6 +73,10 @@ def test_the_file_may_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("[web]\nhost = 1\n", "1 is not text"),
         ("[library]\ncapacity = '2 furlongs'\n", "is not a size such as"),
         ("[library]\ncapacity = '2 iB'\n", "is not a size such as"),
+        ("[library]\nkind = 'paper'\n", "'paper' is not one of simulator, ltfs"),
+        ("[library]\ndrives = 'LTO-8 four'\n", "neither a number nor a list such as LTO-8 x4, LTO-9 x2"),
+        ("[library]\ndrives = 0\n", "0 is neither a number"),
+        ("[library]\nmedia = 'L8 x2, '\n", "neither a number"),
         ("[planner]\ninterval = nan\n", "nan is less than"),
         ("[roots]\nsource = '/data'\n", "is not a list of folders"),
         ("[roots]\nsource = ['data']\n", "'data' is not an absolute path"),
@@ -144,3 +152,31 @@ def test_absolute_and_relative_folders(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_key_of_two_sections_reads_the_same_variable() -> None:
     names = [key.replace(".", "_") for key in known_keys()]
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("2", [("", 2)]),
+        ("LTO-8 x4, LTO-9 x2", [("LTO-8", 4), ("LTO-9", 2)]),
+        ("lto-8x4,LTO-9 x 1", [("LTO-8", 4), ("LTO-9", 1)]),
+    ],
+)
+def test_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kinds: list[tuple[str, int]]) -> None:
+    monkeypatch.setenv("HOLDFAST_LIBRARY_DRIVES", text)
+    assert parse_kinds(load(tmp_path).library.drives) == kinds
+    monkeypatch.delenv("HOLDFAST_LIBRARY_DRIVES")
+    write(tmp_path, "[library]\ndrives = 3\n")
+    assert parse_kinds(load(tmp_path).library.drives) == [("", 3)]
+
+
+def test_the_library_is_of_the_kind_that_was_set(tmp_path: Path) -> None:
+    assert isinstance(open_library(load(tmp_path)), SimulatedLibrary)
+    real = {"library.kind": "ltfs", "library.path": "/offline"}
+    library = open_library(load(tmp_path, overrides={**real, "library.drives": "LTO-8 x2"}))
+    assert isinstance(library, LtfsLibrary)
+    assert library.root == Path("/offline")
+    with pytest.raises(SettingsError, match=r"library\.drives: There is no kind of drive LTO-12; known are LTO-7"):
+        open_library(load(tmp_path, overrides={**real, "library.drives": "LTO-12 x2"}))
+    with pytest.raises(SettingsError, match="There is no media type X8"):
+        set_up_library(load(tmp_path, overrides={"library.media": "X8 x2"}))

@@ -30,7 +30,7 @@ pairs = 3
 filled = 1.0
 
 [[tapes]]
-media = "LTO-8"
+media = "L8"
 pairs = 2
 batch = "x"
 """
@@ -98,9 +98,9 @@ def test_what_if_changes_drives_and_media(small: Path) -> None:
     assert len(made.with_drives(+2).drives) == 4
     with pytest.raises(InvalidInput, match="leaves none"):
         made.with_drives(-2)
-    changed = made.with_media(MEDIA["LTO-9"])
+    changed = made.with_media(MEDIA["L9"])
     assert changed.drives == ("LTO-9", "LTO-9")
-    assert changed.tapes[0].filled == MEDIA["LTO-9"].capacity
+    assert changed.tapes[0].filled == MEDIA["L9"].capacity
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_command_gives_json_and_plays_a_trace_again(small: Path, tmp_path: P
 def test_years_and_bursts_can_be_made_up(small: Path) -> None:
     years = run("--library", small, "--generate", "years", "--datasets", 400, "--years", 0.01, "--json")
     assert json.loads(years.output)["as_it_is"]["written_bytes"] > 0
-    burst = run("--library", small, "--generate", "burst", "--hours", 0.05, "--media", "LTO-9", "--json")
+    burst = run("--library", small, "--generate", "burst", "--hours", 0.05, "--media", "L9", "--json")
     assert json.loads(burst.output)["what_if"]["buffer_peak_bytes"] > 10**12
 
 

@@ -52,18 +52,21 @@ _MB: Final = 10**6
 MEDIA: Final = {
     media.name: media
     for media in (
-        MediaType("LTO-7", 6 * _TB, 5_730_000 * _MB, 112, 300.0 * _MB, 101.0 * _MB),
+        MediaType("L5", 1_500_000 * _MB, 1_406_000 * _MB, 80, 140.0 * _MB, 40.0 * _MB),
+        MediaType("L6", 2_500_000 * _MB, 2_408_000 * _MB, 136, 160.0 * _MB, 40.0 * _MB),
+        MediaType("L7", 6 * _TB, 5_730_000 * _MB, 112, 300.0 * _MB, 101.0 * _MB),
         MediaType("M8", 9 * _TB, 8_730_000 * _MB, 168, 300.0 * _MB, 112.0 * _MB),
-        MediaType("LTO-8", 12 * _TB, 11_710_000 * _MB, 208, 360.0 * _MB, 112.0 * _MB),
-        MediaType("LTO-9", 18 * _TB, 17_500_000 * _MB, 280, 400.0 * _MB, 177.0 * _MB),
+        MediaType("L8", 12 * _TB, 11_710_000 * _MB, 208, 360.0 * _MB, 112.0 * _MB),
+        MediaType("L9", 18 * _TB, 17_500_000 * _MB, 280, 400.0 * _MB, 177.0 * _MB),
     )
 }
 
-# Drive -> medium -> what it may do. From the table of LTFS (ibm_tape.c): M8 media work in LTO-8 drives only.
+_BOTH: Final[frozenset[Access]] = frozenset({"read", "write"})
+# Drive -> medium -> what it may do. From the table of LTFS (ibm_tape.c): LTO-7 Type M media (M8) work in LTO-8 drives only.
 DRIVES: Final[dict[str, dict[str, frozenset[Access]]]] = {
-    "LTO-7": {"LTO-7": frozenset({"read", "write"})},
-    "LTO-8": {name: frozenset({"read", "write"}) for name in ("LTO-7", "M8", "LTO-8")},
-    "LTO-9": {name: frozenset({"read", "write"}) for name in ("LTO-8", "LTO-9")},
+    "LTO-7": {"L7": _BOTH, "L6": _BOTH, "L5": frozenset({"read"})},
+    "LTO-8": {"L8": _BOTH, "M8": _BOTH, "L7": _BOTH},
+    "LTO-9": {"L9": _BOTH, "L8": _BOTH},
 }
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
-from holdfast.errors import Busy, HoldfastError, MediumFailed, NotFound
+from holdfast.errors import HoldfastError, LibraryUnavailable, MediumFailed, NotFound, TransientError
 from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import suspect
@@ -50,7 +50,8 @@ def check(archive: Archive, copy_id: str) -> None:
         try:
             with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
                 read_back(session, package, moved(archive, [copy["id"]]))
-        except Busy as error:
+        except (TransientError, LibraryUnavailable) as error:
+            # Nothing was learnt of the copy.
             _later(archive, copy, error)
         except HoldfastError as error:
             _bad(archive, package, copy, error)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
-
-from psycopg.types.json import Jsonb
+from typing import Final
 
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
@@ -36,9 +34,10 @@ from holdfast.model.entry import Entry, Packed
 from holdfast.model.ids import new_id, package_id
 from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.model.names import check_relative, printable
-from holdfast.packaging.extract import extract, finish_parts
+from holdfast.packaging.extract import extract
 from holdfast.services.archive import Archive, dataset_row, described
 from holdfast.services.doubt import suspect
+from holdfast.services.finish import finish, list_problems
 from holdfast.services.register import confined
 from holdfast.services.reserve import release, reserve
 from holdfast.tape.library import TapeSession
@@ -329,84 +328,7 @@ def _end_part(archive: Archive, asked: Row, delivery: _Delivery) -> None:
         )  # fmt: skip
         if ended is None:
             return
-        _list_problems(conn, asked["id"], delivery.failed)
+        list_problems(conn, asked["id"], delivery.failed)
         open_parts = requests.first(conn, "open_parts", request=asked["id"])
     if open_parts and not open_parts["open"]:
         finish(archive, asked["id"])
-
-
-def _list_problems(conn: Connection, request: str, problems: Mapping[bytes, HoldfastError]) -> None:
-    for path, error in problems.items():
-        requests.run(conn, "add_problem", request=request, path=path, code=error.code, sentence=error.sentence)
-
-
-def finish(archive: Archive, request: str) -> None:
-    """Join the files that came in parts and end the request, when all its packages have been read."""
-    with archive.database.claim(f"finish:{request}") as held:
-        if not held:
-            return
-        with archive.database.transaction() as conn:
-            asked = requests.first(conn, "by_id", id=request)
-            open_parts = requests.first(conn, "open_parts", request=request)
-            if asked is None or asked["state"] not in {"waiting", "recalling"} or not open_parts or open_parts["open"]:
-                return
-            failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
-            in_parts = [found for found in _in_parts(conn, asked) if found[1].path not in failed]
-        try:
-            joined, problems = _join(Path(os.fsdecode(bytes(asked["destination"]))), in_parts)
-        except TransientError as error:
-            _LOG.warning("request %s: %s", request, error.sentence)
-            with archive.database.transaction() as conn:
-                requests.run(conn, "problem", id=request, problem=described(error, asked["problem"])["problem"])
-            return
-        with archive.database.transaction() as conn:
-            for segment in joined:
-                requests.run(conn, "joined", request=request, package=package_id(asked["dataset"], segment))
-            _list_problems(conn, request, problems)
-            _end(archive, conn, asked)
-
-
-def _join(target: Path, in_parts: Sequence[tuple[int, Entry, bytes]]) -> tuple[list[int], dict[bytes, HoldfastError]]:
-    """Give files in parts their names; return the segments where those begin that have one now, and what failed."""
-    joined: list[int] = []
-    problems: dict[bytes, HoldfastError] = {}
-    for segment, entry, digest in in_parts:
-        try:
-            finish_parts(target, entry, digest)
-        except TransientError:
-            raise
-        except HoldfastError as error:
-            problems[entry.path] = error
-        else:
-            joined.append(segment)
-    return joined, problems
-
-
-def _in_parts(conn: Connection, asked: Row) -> list[tuple[int, Entry, bytes]]:
-    """Return (first segment, last part, digest of the whole) of the wanted files that lie in parts."""
-    begins: dict[bytes, int] = {}
-    chosen: dict[bytes, tuple[int, Entry, bytes]] = {}
-    for path in [bytes(path) for path in asked["selection"]] or [b""]:
-        for segment, packed in listings.walk(conn, asked["dataset"], prefix=path):
-            if packed.entry.part:
-                begins.setdefault(packed.entry.path, segment)
-                if packed.whole_digest:
-                    first = begins[packed.entry.path]
-                    chosen[packed.entry.path] = (first, packed.entry, packed.whole_digest)
-    return list(chosen.values())
-
-
-def _end(archive: Archive, conn: Connection, asked: Row) -> None:
-    problems = requests.all(conn, "problems", request=asked["id"], limit=None)
-    parts = requests.all(conn, "parts", request=asked["id"])
-    delivered = sum(part["done_files"] for part in parts)
-    state = "failed" if problems and not delivered else "delivered"
-    body: dict[str, Any] = {"request": asked["id"], "files": delivered, "failed": len(problems)}
-    problem = None
-    if problems:
-        first = problems[0]
-        text = f"{len(problems)} of {asked['files']} files could not be delivered. {first['sentence']}"
-        problem = Jsonb({"code": first["code"], "sentence": text, "who": "operator"})
-    if requests.move(conn, "end_request", to=state, id=asked["id"], problem=problem):
-        release(conn, f"request:{asked['id']}")
-        events.add(conn, archive.site, f"request.{state}", dataset=asked["dataset"], person=asked["person"], **body)

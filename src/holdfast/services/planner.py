@@ -7,6 +7,7 @@ holds any more (the server frees it when its process dies) is work like any othe
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from psycopg.types.json import Jsonb
@@ -25,11 +26,13 @@ from holdfast.catalog.queries import (
     status,
     tapes,
 )
+from holdfast.errors import LibraryUnavailable
 from holdfast.model.profile import SHIPPED
 from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 
+_LOG = logging.getLogger(__name__)
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
 # Procrastinate's heartbeat is 10 s; a worker that missed six of them is gone.
 _WORKER_GONE: Final = 60.0  # seconds
@@ -66,7 +69,13 @@ def plan(archive: Archive) -> int:
     """Defer every job that is owed and not waiting already; return how many were deferred."""
     with archive.database.transaction() as conn:
         _forget_the_dead(conn)
-        survey_tapes(archive, conn)
+    try:
+        with archive.database.transaction() as conn:
+            survey_tapes(archive, conn)
+    except LibraryUnavailable as error:
+        # What needs no tape goes on, and what does says itself why it waits (P10).
+        _LOG.warning("%s", error)
+    with archive.database.transaction() as conn:
         deferred = _defer_owed(archive, conn)
         half_done = [row["id"] for row in packages.all(conn, "unreleased")]
     for package in half_done:

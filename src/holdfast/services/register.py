@@ -177,6 +177,7 @@ class _Counted:
 
 def segment_limit(archive: Archive, profile: Profile) -> int:
     """Return the most bytes of a segment: the profile's, but never more than a quarter of a tape."""
-    smallest = min((archive.library.stat(tape.serial).capacity for tape in archive.library.inventory()), default=0)
+    there = [tape.serial for tape in archive.library.inventory() if tape.state != "missing"]
+    smallest = min((archive.library.stat(serial).capacity for serial in there), default=0)
     room = (smallest - archive.settings.library.reserve) // _TAPE_SHARE
     return min(profile.segment_bytes, room) if room > 0 else profile.segment_bytes

@@ -7,6 +7,7 @@ while others work on the library. Counted faults (`at_op`, `times`) are counted 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -18,7 +19,10 @@ from typing import Final, Literal, get_args
 
 from holdfast.errors import LibraryUnavailable
 
-FaultKind = Literal["write-error", "read-error", "bit-flip", "sync-fails", "sync-lies", "full", "mount-fails"]
+FaultKind = Literal[
+    "write-error", "read-error", "bit-flip", "sync-fails", "sync-lies", "full", "mount-fails", "unmount-fails",
+    "drive-dies", "slow-drive", "hangs", "wrong-tape", "bar-code", "no-health",
+]  # fmt: skip
 KINDS: Final[frozenset[str]] = frozenset(get_args(FaultKind))
 
 
@@ -26,20 +30,34 @@ KINDS: Final[frozenset[str]] = frozenset(get_args(FaultKind))
 class Fault:
     """One thing that goes wrong with one tape.
 
-    write-error   the drive fails for ever when the tape holds `after_bytes`: EROFS, lock 0x60, an empty stub stays
+    write-error   writing fails for ever when the tape holds `after_bytes`: EROFS. With `lock_state` 0x60 (the data
+                  partition) an index is still written and an empty stub stays; with 0xe0 (both partitions) none is,
+                  and the tape is as its last index says
     full          the tape ends at `after_bytes`, whatever its capacity says
     read-error    EIO for the block that holds byte `offset` of file `name`
     bit-flip      byte `offset` of file `name` comes back with its lowest bit changed
     sync-fails    the index is not written: EIO
     sync-lies     the index is written, but the end of the last file is not what was written (LTFS issue 315)
     mount-fails   the tape cannot be mounted
+    unmount-fails  the tape stays in the drive: EIO at the end of the session
+    drive-dies    EIO for the rest of the session, and the next `stuck` mounts of the tape fail
+    slow-drive    no more than `rate` bytes are read or written in a second
+    hangs         the operation `name` (mount, write, read, sync, unmount) never returns; only a watchdog helps
+    wrong-tape    the tape in the slot calls itself `name`
+    bar-code      the bar code cannot be read: the library shows an unknown tape instead
+    no-health     the drive does not know its counters: all are -1
+
+    A restart of the library's server is no fault of one tape: see `restart_server`.
     """
 
     serial: str
     fault: FaultKind
     after_bytes: int = 0  # bytes on the tape from its beginning, dead ones included
     offset: int = 0  # bytes from the beginning of the file
-    name: str = ""  # of the file; empty: any
+    name: str = ""  # of the file; empty: any. For hangs the operation, for wrong-tape the other serial
+    lock_state: int = 0x60  # after a write-error; or 0xe0
+    stuck: int = 0  # mounts that fail after a drive-dies
+    rate: int = 0  # bytes per second of a slow-drive
     at_op: int = 0  # so many operations that could fail are let pass first
     times: int | None = None  # so often it happens; None: for ever. A session reads three times before it gives up
 
@@ -98,6 +116,31 @@ def fire(root: Path, serial: str, kind: FaultKind, matches: Callable[[Fault], bo
                 write_faults(root, faults)
             return fault
     return None
+
+
+def add_fault(root: Path, fault: Fault) -> None:
+    """Have one more thing go wrong."""
+    with _path(root).with_name("faults.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_faults(root, [*read_faults(root), fault])
+
+
+def restart_server(root: Path) -> None:
+    """Restart the library's server: every session that is open now is lost."""
+    path = _restarts(root)
+    before = server_starts(root)
+    path.write_text(f"{before + 1}\n", "ascii")
+
+
+def server_starts(root: Path) -> int:
+    """How often the library's server was restarted."""
+    with contextlib.suppress(FileNotFoundError):
+        return int(_restarts(root).read_text("ascii"))
+    return 0
+
+
+def _restarts(root: Path) -> Path:
+    return root / ".library" / "restarts"
 
 
 def _path(root: Path) -> Path:

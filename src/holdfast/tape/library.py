@@ -10,9 +10,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 Mode = Literal["read", "write"]
+
+# Bits of LTFS's volumeLockState.
+_LOCKS: Final[Mapping[int, str]] = {
+    0x01: "locked on request",
+    0x02: "locked for ever on request",
+    0x04: "write protected by its switch",
+    0x08: "write protected for ever",
+    0x10: "write protected until it is formatted",
+    0x20: "permanent write error",
+    0x40: "write error on the data partition",
+    0x80: "write error on the index partition",
+}
+
+
+def describe_lock(state: int) -> str:
+    """Return a volume's lock state in words, with its number."""
+    words = [text for bit, text in _LOCKS.items() if state & bit]
+    return f"lock state {state:#x} ({', '.join(words) or 'unlocked'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +38,7 @@ class TapeInfo:
     """What the library says of a cartridge without mounting it."""
 
     serial: str
-    media_type: str  # "LTO-8", "M8", ... or "SIM"
+    media_type: str  # "L8", "M8", ...; "SIM" for a simulated tape of no type, "" where it cannot be known
     home: str = ""  # slot
     state: str = "active"  # active | full | broken | missing; as the medium says, not the catalogue
 
@@ -114,7 +132,7 @@ class TapeLibrary(Protocol):
         """Return all tapes, by serial, without mounting any. Raises LibraryUnavailable."""
 
     def drives(self) -> Mapping[str, str | None]:
-        """Return each drive with the serial of the tape in it, None for an empty one."""
+        """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what is known of a volume without mounting it. Raises NotFound."""
@@ -128,3 +146,6 @@ class TapeLibrary(Protocol):
         is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all.
         Raises Busy (no drive or tape in time), MediumFailed (cannot be mounted, or frozen and `mode` is "write").
         """
+
+    def put_back(self, name: str) -> None:
+        """Let a tape or a drive be used again that was locked out. Raises NotFound when none of that name is."""

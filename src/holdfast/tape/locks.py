@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exclusive tapes and drives across processes, by flock: the kernel gives them back when a process dies."""
+"""Exclusive tapes and drives across processes, by flock: the kernel gives them back when a process dies.
+
+What hangs is locked out: its lock file says why, and nobody gets it until an operator puts it back.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import Busy
+from holdfast.errors import Busy, MediumFailed
+from holdfast.tape.media import assign
 
 _POLL: Final = 0.02  # seconds; flock has no timeout
+_OUT: Final = "out of use: "  # begins the note of what is locked out; no serial has a blank
 
 
 class Lock:
@@ -24,10 +29,25 @@ class Lock:
         self.name = path.name
         self._fd = fd
 
+    @property
+    def thing(self) -> str:
+        """The drive or tape that it locks."""
+        return self.name.partition("-")[2]
+
     def note(self, text: str) -> None:
         """Write who or what has it, for others to read."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, text.encode(), 0)
+
+    def fileno(self) -> int:
+        """Return the descriptor; a process that inherits it keeps the lock for as long as it lives."""
+        return self._fd
+
+    def lock_out(self, why: str) -> None:
+        """Let nobody have it until `put_back`; whoever inherited the descriptor keeps the lock too."""
+        self.note(_OUT + why)
+        fd, self._fd = self._fd, -1
+        os.close(fd)
 
     def release(self) -> None:
         """Give it back; idempotent."""
@@ -41,14 +61,33 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """Take a lock, or return None when somebody has it."""
+    """Take a lock, or return None when somebody has it or it is locked out."""
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None
+    if os.pread(fd, len(_OUT), 0) == _OUT.encode():
+        os.close(fd)
+        return None
     return Lock(path, fd)
+
+
+def why_out(path: Path) -> str:
+    """Return why something is locked out; empty when it is not."""
+    with contextlib.suppress(FileNotFoundError):
+        note = path.read_text("utf-8")
+        return note.removeprefix(_OUT) if note.startswith(_OUT) else ""
+    return ""
+
+
+def put_back(folder: Path, name: str) -> bool:
+    """Let a tape or drive be used again that was locked out; False when none of that name was."""
+    found = [path for path in (folder / f"tape-{name}", folder / f"drive-{name}") if why_out(path)]
+    for path in found:
+        os.truncate(path, 0)
+    return bool(found)
 
 
 class Deadline:
@@ -66,41 +105,52 @@ class Deadline:
 
 
 def take_tapes(folder: Path, serials: Sequence[str], deadline: Deadline) -> dict[str, Lock]:
-    """Take all tapes, in the order of their serials so that two callers never wait for each other. Raises Busy."""
+    """Take all tapes, in the order of their serials so that two callers never wait for each other.
+
+    Raises Busy, MediumFailed for one that is locked out.
+    """
     held: dict[str, Lock] = {}
     try:
         for serial in sorted(serials):
-            while (lock := try_lock(folder / f"tape-{serial}")) is None:
-                deadline.wait(f"Tape {serial} is")
-            held[serial] = lock
+            held[serial] = _take_tape(folder / f"tape-{serial}", serial, deadline)
     except BaseException:
         release(held.values())
         raise
     return held
 
 
-def take_drives(folder: Path, drives: Sequence[str], count: int, deadline: Deadline) -> list[Lock]:
-    """Take any `count` drives at once, or wait without holding any. Raises Busy."""
+def _take_tape(path: Path, serial: str, deadline: Deadline) -> Lock:
+    while (lock := try_lock(path)) is None:
+        if why := why_out(path):
+            raise MediumFailed(medium=f"Tape {serial}", why=f"it is out of use: {why}")
+        deadline.wait(f"Tape {serial} is")
+    return lock
+
+
+def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadline) -> list[Lock]:
+    """Take one drive for each tape, of those that it wants, all at once or wait without holding any. Raises Busy."""
+    names = sorted({drive for drives in wanted for drive in drives})
     while True:
         with _drive_table(folder):
-            held: list[Lock] = []
-            for drive in drives:
-                if len(held) < count and (lock := try_lock(folder / f"drive-{drive}")) is not None:
-                    held.append(lock)
-            if len(held) == count:
-                return held
-            release(held)
-        deadline.wait("The drives are")
+            free = {drive: lock for drive in names if (lock := try_lock(folder / f"drive-{drive}")) is not None}
+            chosen = assign(wanted, free) or []
+            release(lock for drive, lock in free.items() if drive not in chosen)
+            if chosen or not wanted:
+                return [free[drive] for drive in chosen]
+        out = sum(bool(why_out(folder / f"drive-{drive}")) for drive in names)
+        deadline.wait(
+            f"{out} drives are out of use (holdfast status says why), the others are" if out else "The drives are"
+        )
 
 
 def loaded_drives(folder: Path, drives: Sequence[str]) -> Mapping[str, str | None]:
-    """Return what is in each drive; a note that a dead process left does not count."""
+    """Return what is in each drive, or why it is out of use; a note that a dead process left does not count."""
     found: dict[str, str | None] = {}
     with _drive_table(folder):
         for drive in drives:
             path = folder / f"drive-{drive}"
             lock = try_lock(path)
-            found[drive] = (path.read_text() or None) if lock is None else None
+            found[drive] = (path.read_text("utf-8") or None) if lock is None else None
             if lock is not None:
                 lock.release()
     return found

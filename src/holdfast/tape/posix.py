@@ -15,12 +15,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull, TransientError
 from holdfast.tape.blocks import BlockWriter, read_blocks
-from holdfast.tape.library import Extent, FileOnTape, Mode
+from holdfast.tape.library import Extent, FileOnTape, Mode, describe_lock
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,8 @@ _OWN: Final = "holdfast."  # before our attributes; those of LTFS (ltfs.hash.*) 
 _HASH: Final = "ltfs.hash."
 _READ_TRIES: Final = 3  # a drive often reads at the second try what it could not at the first
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # this process or host is at its limit
+# This process or host is at its limit, or the tape file system's server has ended under our hands.
+_NOT_THE_MEDIUM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOTCONN, errno.ECONNABORTED})
 
 
 class Volume(Protocol):
@@ -59,7 +60,7 @@ class Volume(Protocol):
     def admit(self, path: Path, done: int, wanted: int) -> int:
         """Return how many of `wanted` bytes the medium takes after the `done` ones of this file, at least one."""
 
-    def was_read(self, path: Path, offset: int, block: bytes) -> bytes:
+    def was_read(self, path: Path, offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return what the medium gave for `block`."""
 
     def unlink(self, path: Path) -> None:
@@ -76,6 +77,7 @@ class PosixSession:
         self.serial = volume.serial
         self.drive = drive
         self.recovered: Sequence[str] = tuple(volume.recovered)
+        self.place: Callable[[], memoryview] | None = None  # where blocks shall be read to, else to memory of their own
         self._volume = volume
         self._mode = mode
         self._given_back = given_back
@@ -124,7 +126,7 @@ class PosixSession:
             if generation <= before:
                 raise OSError(errno.EIO, f"the index stays at generation {before}")
             if (lock := int(self._volume.get_vea(self._volume.root, "ltfs.volumeLockState"), 0)) != 0:
-                raise OSError(errno.EROFS, f"lock state {lock:#x}")
+                raise OSError(errno.EROFS, describe_lock(lock))
             for name, size in self._unsynced.items():
                 if (found := self._path(name).stat().st_size) != size:
                     raise OSError(errno.EIO, f"{name} has {found} bytes after the sync, {size} were written")
@@ -239,11 +241,11 @@ class PosixSession:
             self._fence = f"a partial file could not be deleted ({second})"
             _log.warning("tape %s: %s, after %s", self.serial, self._fence, error)
 
-    def _blocks(self, path: Path, offset: int, end: int) -> Iterator[bytes]:
+    def _blocks(self, path: Path, offset: int, end: int) -> Iterator[Any]:
         tries = 0
         while offset < end:
             try:
-                for raw in read_blocks(path, offset, end):
+                for raw in read_blocks(path, offset, end, self.place):
                     self._is_open()
                     block = self._volume.was_read(path, offset, raw)
                     tries = 0
@@ -293,10 +295,7 @@ class PosixSession:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence)
 
     def _failed(self, error: OSError) -> HoldfastError:
-        why = error.strerror or str(error)
-        if error.errno in _NOT_THE_MEDIUM:
-            return TransientError(what=f"Tape {self.serial} could not be used: {why}.")
-        return MediumFailed(medium=f"Tape {self.serial}", why=why)
+        return _failure(self.serial, error)
 
     @contextlib.contextmanager
     def _translated(self, *, may_be_full: bool = False) -> Iterator[None]:
@@ -320,16 +319,44 @@ class PosixSession:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence) from error
 
 
-def close_all(sessions: Sequence[PosixSession]) -> None:
-    """Close every session, also when closing another one fails; raises the first error."""
-    errors: list[HoldfastError] = []
-    for session in sessions:
-        try:
-            session.close()
-        except HoldfastError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0]
+def open_session(
+    make: Callable[[], Volume], serial: str, drive: str, mode: Mode, given_back: Callable[[], None] = lambda: None
+) -> PosixSession:
+    """Mount a volume and begin a session on it; see that it is the tape that was asked for and not a frozen one.
+
+    Raises MediumFailed (cannot be mounted, another tape, or frozen and `mode` is "write").
+    """
+    try:
+        volume = make()
+        label, bar_code = (_label(volume, name) for name in ("ltfs.volumeSerial", "ltfs.mamBarcode"))
+        lock = int(volume.get_vea(volume.root, "ltfs.volumeLockState"), 0)
+    except OSError as error:
+        raise _failure(serial, error) from error
+    # The label, and the memory chip of some tapes, have the bar code without the media type at its end.
+    if not serial.startswith(label) or not serial.startswith(bar_code):
+        found = bar_code or label
+        raise MediumFailed(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
+    if mode == "write" and lock:
+        raise MediumFailed(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
+    return PosixSession(volume, drive, mode, given_back)
+
+
+def _failure(serial: str, error: OSError) -> HoldfastError:
+    """Return our error for one of the system: only some mean that the tape is bad."""
+    why = error.strerror or str(error)
+    if error.errno in _NOT_THE_MEDIUM:
+        return TransientError(what=f"Tape {serial} could not be used: {why}.")
+    return MediumFailed(medium=f"Tape {serial}", why=why)
+
+
+def _label(volume: Volume, name: str) -> str:
+    """Return what a tape says of itself; drives and formats that do not know give nothing."""
+    try:
+        return volume.get_vea(volume.root, name).strip(" \0")
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+    return ""
 
 
 def _check_attributes(attributes: Mapping[str, str]) -> None:

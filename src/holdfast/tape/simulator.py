@@ -17,20 +17,27 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import InvalidInput, LibraryUnavailable, MediumFailed, NotFound
+from holdfast.errors import LibraryUnavailable, NotFound
+from holdfast.tape.faults import read_faults
 from holdfast.tape.index import Index, load_index, save_index, save_json
-from holdfast.tape.library import Mode, TapeInfo, VolumeInfo
-from holdfast.tape.locks import Deadline, Lock, loaded_drives, release, take_drives, take_tapes
-from holdfast.tape.posix import PosixSession, close_all
-from holdfast.tape.volume import SimulatedVolume, dirty_mark, index_path, limit
+from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
+from holdfast.tape.locks import Lock, loaded_drives, put_back, release
+from holdfast.tape.media import ANY, drive_names, tape_types
+from holdfast.tape.mounting import drive_sessions
+from holdfast.tape.posix import open_session
+from holdfast.tape.volume import SimulatedVolume, dirty_mark, index_path, is_unreadable, limit
+from holdfast.tape.watchdog import Limits, WatchedSession
 
-_MEDIA_TYPE: Final = "SIM"
+_NO_TYPE: Final = "SIM"  # of tapes that go in every drive
 _EARLY_WARNING: Final = 0.01  # of the capacity
+_SPREAD: Final = 0.002  # of the capacity; no two real tapes hold the same
 _MB: Final = 1_000_000
 
 
@@ -38,14 +45,23 @@ _MB: Final = 1_000_000
 class _Layout:
     tapes: Mapping[str, str]  # serial: home slot
     drives: Sequence[str]
+    media: Mapping[str, str] = field(default_factory=dict)  # serial: media type, of those that have one
+    kinds: Mapping[str, str] = field(default_factory=dict)  # drive: its kind, of those that have one
+
+    def media_type(self, serial: str) -> str:
+        return self.media.get(serial, _NO_TYPE)
+
+    def drive_kinds(self) -> dict[str, str]:
+        return {drive: self.kinds.get(drive, ANY) for drive in self.drives}
 
 
 class SimulatedLibrary:
     """The library in the folder `root`; a `TapeLibrary`."""
 
-    def __init__(self, root: Path) -> None:
-        """Use a library that `create` made; nothing is read yet."""
+    def __init__(self, root: Path, limits: Limits | None = None) -> None:
+        """Use a library that `create` made; nothing is read yet. With `limits`, sessions run under the watchdog."""
         self.root = root
+        self._limits = limits
 
     @classmethod
     def create(
@@ -53,42 +69,62 @@ class SimulatedLibrary:
         root: Path,
         *,
         tapes: int = 8,
+        media: Iterable[tuple[str, int]] = (),
         capacity: int = 2_000_000_000,
-        drives: int = 2,
+        drives: int | Iterable[tuple[str, int]] = 2,
         early_warning: int | None = None,
     ) -> SimulatedLibrary:
         """Make a library, or add what an existing one lacks of `tapes` and `drives`; tapes keep what they have.
 
-        `capacity` and `early_warning` (where writes begin to fail before the end; 1 % when None) are in bytes and
-        hold for new tapes. Raises LibraryUnavailable.
+        `media` gives media types with counts instead of a number of tapes; such tapes hold up to 0.2 % less than
+        `capacity`, each another number. `drives` may be kinds with counts too. `capacity` and `early_warning` (where
+        writes begin to fail before the end; 1 % when None) are in bytes and hold for new tapes. Raises
+        LibraryUnavailable, InvalidInput (no such type or kind).
         """
         library = cls(root)
         own = root / ".library"
+        types = tape_types(media) or [_NO_TYPE] * tapes
+        named = drive_names([(ANY, drives)] if isinstance(drives, int) else drives)
+        warning = int(capacity * _EARLY_WARNING) if early_warning is None else early_warning
         try:
             for folder in ("tapes", "locks", "limbo"):
                 (own / folder).mkdir(parents=True, exist_ok=True)
             with (own / "create.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 known = library._layout() if (own / "library.json").exists() else _Layout({}, ())
-                homes = dict(known.tapes)
-                warning = int(capacity * _EARLY_WARNING) if early_warning is None else early_warning
-                for number in range(len(homes) + 1, tapes + 1):
-                    serial = f"HF{number:04}L8"
-                    (root / serial).mkdir(exist_ok=True)
-                    save_index(index_path(root, serial), Index(capacity=capacity, early_warning=warning))
-                    homes[serial] = f"slot {number}"
-                names = [f"D{number}" for number in range(1, max(drives, len(known.drives)) + 1)]
-                save_json(own / "library.json", {"tapes": homes, "drives": names})
+                homes, typed = {**known.tapes}, {**known.media}
+                for number, kind in enumerate(types, start=1):
+                    if number > len(known.tapes):
+                        serial = library._add(number, kind, Index(capacity=capacity, early_warning=warning))
+                        homes[serial] = f"slot {number}"
+                        typed |= {serial: kind} if kind != _NO_TYPE else {}
+                layout = _Layout(homes, _all_drives(known, named), typed, _kinds(named))
+                save_json(own / "library.json", asdict(layout))
         except OSError as error:
             raise LibraryUnavailable(path=root, why=error.strerror) from error
         return library
 
+    def _add(self, number: int, kind: str, index: Index) -> str:
+        """Make one new tape and return its serial."""
+        serial = f"HF{number:04}{'L8' if kind == _NO_TYPE else kind}"
+        if kind != _NO_TYPE:
+            # Always the same for a serial, so that a library can be made again.
+            less = zlib.crc32(serial.encode()) % max(int(index.capacity * _SPREAD), 1)
+            index = replace(index, capacity=index.capacity - less)
+        (self.root / serial).mkdir(exist_ok=True)
+        save_index(index_path(self.root, serial), index)
+        return serial
+
     def inventory(self) -> Sequence[TapeInfo]:
         """Return all tapes, by serial, without mounting any. Raises LibraryUnavailable."""
-        return [
-            TapeInfo(serial, _MEDIA_TYPE, home, self._state(serial))
-            for serial, home in sorted(self._layout().tapes.items())
+        layout = self._layout()
+        tapes = [
+            TapeInfo(serial, layout.media_type(serial), home, self._state(serial))
+            for serial, home in layout.tapes.items()
         ]
+        unread = sum(is_unreadable(self.root, serial) for serial in layout.tapes)
+        tapes += [TapeInfo(f"UNKN{number:04}", "", state="missing") for number in range(unread)]
+        return sorted(tapes, key=lambda tape: tape.serial)
 
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, None for an empty one. Raises LibraryUnavailable."""
@@ -105,57 +141,43 @@ class SimulatedLibrary:
             generation=index.generation,
             lock_state=index.lock_state,
             consistent=not dirty_mark(self.root, serial).exists(),
-            health={
-                **index.counters,
-                "mediaMBWritten": index.used // _MB,
-                "mediaMBRead": index.read // _MB,
-            },
+            health=self._health(serial, index),
         )
+
+    def _health(self, serial: str, index: Index) -> Mapping[str, int]:
+        known = {**index.counters, "mediaMBWritten": index.used // _MB, "mediaMBRead": index.read // _MB}
+        if any((fault.serial, fault.fault) == (serial, "no-health") for fault in read_faults(self.root)):
+            return dict.fromkeys(known, -1)
+        return known
 
     @contextlib.contextmanager
     def sessions(
         self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None
-    ) -> Iterator[Sequence[PosixSession]]:
+    ) -> Iterator[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end; `timeout` in seconds.
 
         Raises Busy, MediumFailed (cannot be mounted, or frozen and `mode` is "write"), NotFound, LibraryUnavailable,
-        InvalidInput (a tape twice, or more tapes than there are drives).
+        InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
         layout = self._check_known(serials)
-        if len(set(serials)) < len(serials) or len(serials) > len(layout.drives):
-            raise InvalidInput(what=f"{len(layout.drives)} drives cannot take {', '.join(serials)} at once.")
-        deadline = Deadline(timeout)
-        tapes = take_tapes(self._locks, serials, deadline)
-        try:
-            drives = take_drives(self._locks, layout.drives, len(serials), deadline)
-        except BaseException:
-            release(tapes.values())
-            raise
-        opened: list[PosixSession] = []
-        waiting = dict(zip(serials, drives, strict=True))  # not mounted yet
-        try:
-            for serial in serials:
-                opened.append(self._mount(serial, mode, tapes[serial], waiting[serial]))
-                del waiting[serial]
-            yield tuple(opened)
-        finally:
-            for serial, drive in waiting.items():
-                release([tapes[serial], drive])
-            close_all(opened)
+        tapes = [(serial, layout.media_type(serial)) for serial in serials]
+        mount = partial(self._mount, mode)
+        with drive_sessions(self._locks, layout.drive_kinds(), tapes, mode, timeout, mount) as opened:
+            yield opened
 
-    def _mount(self, serial: str, mode: Mode, tape: Lock, drive: Lock) -> PosixSession:
-        drive.note(serial)
-        try:
-            volume = SimulatedVolume(self.root, serial)
-        except OSError as error:
-            raise MediumFailed(medium=f"Tape {serial}", why=error.strerror or str(error)) from error
-        lock_state = int(volume.get_vea(volume.root, "ltfs.volumeLockState"), 0)
-        if mode == "write" and lock_state:
-            raise MediumFailed(medium=f"Tape {serial}", why=f"it is frozen, lock state {lock_state:#x}")
-        return PosixSession(volume, drive.name.removeprefix("drive-"), mode, _giver([drive, tape]))
+    def put_back(self, name: str) -> None:
+        """Let a tape or a drive be used again that the watchdog locked out. Raises NotFound when none is."""
+        if not put_back(self._locks, name):
+            raise NotFound(kind="tape or drive that is out of use called", name=name)
+
+    def _mount(self, mode: Mode, serial: str, tape: Lock, drive: Lock) -> TapeSession:
+        make = partial(open_session, partial(SimulatedVolume, self.root, serial), serial, drive.thing, mode)
+        if self._limits:
+            return WatchedSession(make, serial, tape, drive, self._limits)
+        return make(lambda: release([drive, tape]))
 
     def _state(self, serial: str) -> str:
-        if not (self.root / serial).is_dir():
+        if not (self.root / serial).is_dir() or is_unreadable(self.root, serial):
             return "missing"
         index = load_index(index_path(self.root, serial))
         if index.lock_state:
@@ -180,5 +202,10 @@ class SimulatedLibrary:
         return self.root / ".library" / "locks"
 
 
-def _giver(locks: Sequence[Lock]) -> Callable[[], None]:
-    return lambda: release(locks)
+def _all_drives(known: _Layout, named: Mapping[str, str]) -> Sequence[str]:
+    """Return the drives there are to be: nothing is in a drive, so kinds that are given replace what was."""
+    return tuple(named if any(named.values()) else {**dict.fromkeys(known.drives), **named})
+
+
+def _kinds(named: Mapping[str, str]) -> Mapping[str, str]:
+    return {drive: kind for drive, kind in named.items() if kind != ANY}

@@ -8,12 +8,14 @@ import errno
 import json
 import os
 import shutil
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from holdfast.tape.faults import Fault, fire, read_faults
+from holdfast.tape.faults import Fault, add_fault, fire, read_faults, server_starts
 from holdfast.tape.index import (
     INDEX_BLOCKS,
     TAPE_BLOCK,
@@ -25,8 +27,10 @@ from holdfast.tape.index import (
     save_json,
     sync_folder,
 )
+from holdfast.tape.library import describe_lock
 
-WRITE_ERROR: Final = 0x60  # LTFS: permanent write error on the data partition, index saved on the other one
+_LABEL: Final = 6  # characters of a volume's label: the bar code without the media type
+_BOTH_PARTITIONS: Final = 0x80  # bit of LTFS's lock state: no index could be written either
 
 
 class SimulatedVolume:
@@ -50,20 +54,27 @@ class SimulatedVolume:
         self._message = ""
         self._last: Path | None = None  # the file written last; sync may lie about it
         self._dead = 0  # bytes that went dead since the index
+        self._starts_of_server = server_starts(library)
+        self._lost = False  # the drive died
+        self._hang("mount")
         if fire(library, serial, "mount-fails"):
             raise OSError(errno.EIO, "the drive cannot load it")
-        if not self.root.is_dir():
+        if not self.root.is_dir() or is_unreadable(library, serial):
             raise OSError(errno.ENOENT, "the tape is not in the library")
         self._recover()
-        self._used = self._index.used
-        self._next_block = self._index.next_block
-        self._attributes = {name: dict(file.attributes) for name, file in self._index.files.items()}
-        self._start_blocks = {name: file.start_block for name, file in self._index.files.items()}
         self._starts: dict[Path, int] = {}  # where on the tape, in bytes, the files of this session begin
+        self._begin_at_index()
         self._counters = {**self._index.counters}
         self._read = self._index.read
         self._count("mediaLoads")
         self._save_counters()
+
+    def _begin_at_index(self) -> None:
+        self._used = self._index.used
+        self._next_block = self._index.next_block
+        self._attributes = {name: dict(file.attributes) for name, file in self._index.files.items()}
+        self._start_blocks = {name: file.start_block for name, file in self._index.files.items()}
+        self._starts.clear()
 
     # ---- attributes ----
 
@@ -95,11 +106,14 @@ class SimulatedVolume:
             "ltfs.indexGeneration": str(self._index.generation),
             "ltfs.volumeLockState": hex(self._index.lock_state),
             "ltfs.commitMessage": self._index.message,
-            "ltfs.volumeSerial": self.serial,
+            "ltfs.volumeSerial": self._label(),
             "ltfs.volumeBlocksize": str(TAPE_BLOCK),
             "ltfs.mediaDataPartitionTotalCapacity": str(self._index.capacity >> 20),
             "ltfs.mediaDataPartitionAvailableSpace": str((self._index.capacity - self._used) >> 20),
         }.get(name)
+
+    def _label(self) -> str:
+        return next((fault.name for fault in self._faults("wrong-tape")), self.serial)[:_LABEL]
 
     def _file_vea(self, path: Path, name: str) -> str | None:
         if name == "ltfs.startblock" and path.stat().st_size:
@@ -128,21 +142,25 @@ class SimulatedVolume:
         if room <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path.name)
         admitted = min(wanted, room)
+        lock_state = 0
         for fault in self._faults("write-error"):
             admitted = min(admitted, max(fault.after_bytes - begin - done, 0))
+            lock_state = fault.lock_state
         if admitted == 0:
-            self._freeze(path)
+            self._freeze(path, lock_state)
+        self._move("write", admitted)
         # The same bytes may be asked for twice (a try with O_DIRECT, then a copy), so this is no sum.
         self._used = max(self._used, begin + done + admitted)
         self._next_block = self._start_blocks[path.name] + blocks(self._used - begin)
         return admitted
 
-    def was_read(self, path: Path, offset: int, block: bytes) -> bytes:
+    def was_read(self, path: Path, offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return what the medium gave: the block, an error, or a flipped bit."""
 
         def hit(fault: Fault) -> bool:
             return fault.name in {"", path.name} and offset <= fault.offset < offset + len(block)
 
+        self._move("read", len(block))
         self._read += len(block)
         if fault := fire(self._library, self.serial, "read-error", hit):
             self._count("mediaPermanentReadErrors" if fault.times is None else "mediaRecoveredReadErrors")
@@ -170,10 +188,14 @@ class SimulatedVolume:
     def unmount(self) -> None:
         """Keep the counters."""
         self._save_counters()
+        self._hang("unmount")
+        if fire(self._library, self.serial, "unmount-fails"):
+            raise OSError(errno.EIO, "the drive does not give it back")
 
     # ---- the durability line ----
 
     def _sync(self) -> None:
+        self._move("sync")
         if fire(self._library, self.serial, "sync-fails"):
             raise OSError(errno.EIO, "the index could not be written")
         lies = fire(self._library, self.serial, "sync-lies")
@@ -216,9 +238,12 @@ class SimulatedVolume:
             shutil.rmtree(self._limbo)
 
     def _recover(self) -> None:
-        """Go back to the last index, as `ltfsck` does; what the index does not have stays as dead space."""
-        if not self._mark.exists():
-            return
+        """Go back to the last index if need be, as `ltfsck` does."""
+        if self._mark.exists():
+            self._revert(replace(self._index, generation=self._index.generation + 1, message="recovered to this index"))
+
+    def _revert(self, index: Index) -> None:
+        """Show what the last index has, and have `index` follow it; what it does not have stays as dead space."""
         with contextlib.suppress(ValueError):
             mark = json.loads(self._mark.read_bytes())
             self._dead = mark["dead"] if mark["generation"] == self._index.generation else 0
@@ -239,11 +264,9 @@ class SimulatedVolume:
         self.recovered = tuple(name for name in dropped if name not in kept)
         self._replace_index(
             replace(
-                self._index,
-                generation=self._index.generation + 1,
+                index,
                 used=self._index.used + self._dead,
                 next_block=self._index.next_block + blocks(self._dead) + INDEX_BLOCKS,
-                message="recovered to the last index",
             )
         )
 
@@ -267,14 +290,35 @@ class SimulatedVolume:
 
     def _alive(self) -> None:
         if self._index.lock_state:
-            raise OSError(errno.EROFS, f"frozen by an earlier error, lock state {self._index.lock_state:#x}")
+            raise OSError(errno.EROFS, f"frozen by an earlier error, {describe_lock(self._index.lock_state)}")
 
-    def _freeze(self, path: Path) -> None:
-        """Break for ever: what was written before survives in a last index, the file becomes an empty stub."""
-        os.truncate(path, 0)
+    def _move(self, what: str, count: int = 0) -> None:
+        """Have the drive do something with `count` bytes, if it still can."""
+        self._hang(what)
+        if server_starts(self._library) != self._starts_of_server:
+            raise OSError(errno.ENOTCONN, "the library's server was restarted")
+        if not self._lost and (fault := fire(self._library, self.serial, "drive-dies")):
+            self._lost = True
+            add_fault(self._library, Fault(self.serial, "mount-fails", times=fault.stuck))
+        if self._lost:
+            raise OSError(errno.EIO, "the drive has died")
+        for fault in self._faults("slow-drive"):
+            time.sleep(count / fault.rate)
+
+    def _hang(self, what: str) -> None:
+        while fire(self._library, self.serial, "hangs", lambda fault: fault.name == what):
+            signal.pause()
+
+    def _freeze(self, path: Path, lock_state: int) -> None:
+        """Break for ever: what was written before survives in a last index, if that can still be written."""
         self._count("mediaPermanentWriteErrors")
-        self._write_index(WRITE_ERROR)
-        raise OSError(errno.EROFS, f"permanent write error, lock state {WRITE_ERROR:#x}")
+        if lock_state & _BOTH_PARTITIONS:
+            self._revert(replace(self._index, lock_state=lock_state, counters=dict(self._counters)))
+            self._begin_at_index()
+        else:
+            os.truncate(path, 0)
+            self._write_index(lock_state)
+        raise OSError(errno.EROFS, f"permanent write error, {describe_lock(lock_state)}")
 
     def _limit(self) -> int:
         return limit(self._library, self.serial, self._index)
@@ -304,6 +348,11 @@ def limit(library: Path, serial: str, index: Index) -> int:
     """How many bytes a tape really takes: less than its capacity by the early warning, or by a fault."""
     ends = [fault.after_bytes for fault in read_faults(library) if (fault.serial, fault.fault) == (serial, "full")]
     return min([index.limit, *ends])
+
+
+def is_unreadable(library: Path, serial: str) -> bool:
+    """Say whether the bar code of a tape cannot be read, so that nothing can get at it."""
+    return any((fault.serial, fault.fault) == (serial, "bar-code") for fault in read_faults(library))
 
 
 def _spoil(path: Path) -> None:

@@ -15,31 +15,18 @@ where the hooks `die` and `misfortune` can make them happen; the others are skip
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import pytest
 
-from holdfast.errors import Busy, Conflict, InvalidInput, MediumFailed, NotFound, TapeFull
+from holdfast.errors import Busy, InvalidInput, MediumFailed, NotFound, TapeFull
 from holdfast.tape.library import TapeLibrary, TapeSession
+from holdfast.tape.trial import TRIALS, Scratch, Trial, content_of, pieces
 from holdfast.testing.faults import sample
 
 Misfortune = Literal["full", "write-error", "read-error", "sync-fails", "mount-fails"]
-SIZES = (0, 1, 4095, 4096, 4097, 1 << 20, (4 << 20) - 1, 4 << 20, 9_000_001)  # bytes
-ODD_NAMES = ("", ".", "..", "../x", "a/b", "/a", ".hidden", "a b", "a\0b", "a\nb", "\u00e4", "x" * 256)
-
-
-def content_of(session: TapeSession, name: str, offset: int = 0, length: int | None = None) -> bytes:
-    """Return the bytes of a file."""
-    return b"".join(session.read(name, offset, length))
-
-
-def pieces(content: bytes, length: int) -> Iterator[memoryview]:
-    """Yield `content` in pieces of `length` bytes."""
-    view = memoryview(content)
-    for begin in range(0, len(content), length):
-        yield view[begin : begin + length]
 
 
 class TapeLibraryContract:
@@ -92,16 +79,6 @@ class TapeLibraryContract:
             assert library.drives()[sessions[0].drive] is None
         assert set(library.drives().values()) == {None}
 
-    def test_a_tape_is_exclusive(self, library: TapeLibrary) -> None:
-        """A second session on a tape waits, or is Busy; also for reading."""
-        serial = _serials(library)[0]
-        with library.sessions([serial], "read", timeout=0):
-            for timeout in (0, 0.05):
-                with pytest.raises(Busy), library.sessions([serial], "read", timeout=timeout):
-                    pass
-        with library.sessions([serial], "read", timeout=0):
-            pass
-
     def test_drives_are_exclusive_and_taken_all_or_none(self, library: TapeLibrary) -> None:
         """With one drive left, two tapes are not mounted, and the one drive stays free for others."""
         first, second, third, *_ = _serials(library)
@@ -138,152 +115,10 @@ class TapeLibraryContract:
 
     # ---- files ----
 
-    @pytest.mark.parametrize("piece", [1000, 4096, 1 << 20, 8 << 20])
-    def test_what_was_written_comes_back(self, library: TapeLibrary, piece: int) -> None:
-        """Files of all sizes, in pieces of all sizes, also in a later session and in part."""
-        serial = _serials(library)[0]
-        contents = {f"file-{size}": sample(size, f"{size}") for size in SIZES}
-        with library.sessions([serial], "write", timeout=0) as (session,):
-            for name, content in contents.items():
-                extent = session.write(name, pieces(content, piece), {"order": name}, size=len(content))
-                assert (extent.name, extent.size) == (name, len(content))
-            session.sync("test")
-        with library.sessions([serial], "read", timeout=0) as (session,):
-            assert session.recovered == ()
-            assert {file.name: file.size for file in session.list()} == {n: len(c) for n, c in contents.items()}
-            assert [file.name for file in session.list()] == sorted(contents)
-            assert all(f.attributes == {"order": f.name} and session.find(f.name) == f for f in session.list())
-            blocks = {file.name: file.start_block for file in session.list() if file.size}
-            assert sorted(blocks, key=blocks.__getitem__) == [name for name in contents if contents[name]]
-            for name, content in contents.items():
-                assert content_of(session, name) == content
-            big = contents["file-9000001"]
-            assert content_of(session, "file-9000001", 4_194_300, 1_000_000) == big[4_194_300:5_194_300]
-            assert content_of(session, "file-9000001", 8_999_999) == big[8_999_999:]
-            assert content_of(session, "file-9000001", 9_000_001) == b""
-
-    def test_sync_advances_the_index(self, library: TapeLibrary) -> None:
-        """Each sync of something new makes a generation; a sync of nothing makes none."""
-        serial = _serials(library)[0]
-        with library.sessions([serial], "write", timeout=0) as (session,):
-            session.write("a", [b"x"], {})
-            first = session.sync("one")
-            assert library.stat(serial).generation == first
-            assert session.sync("nothing new") == first
-            session.write("b", [b"x"], {})
-            assert session.sync("two") > first
-
-    def test_close_syncs(self, library: TapeLibrary) -> None:
-        """What was not synced is synced when the session ends."""
-        serial = _serials(library)[0]
-        with library.sessions([serial], "write", timeout=0) as (session,):
-            session.write("a", [b"x"], {})
-        assert library.stat(serial).consistent
-        with library.sessions([serial], "read", timeout=0) as (session,):
-            assert content_of(session, "a") == b"x"
-
-    def test_never_overwrites(self, library: TapeLibrary) -> None:
-        """A name is used once; the file stays and the session goes on."""
-        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
-            session.write("a", [b"first"], {})
-            with pytest.raises(Conflict):
-                session.write("a", [b"second"], {})
-            session.write("b", [b"third"], {})
-            session.sync("test")
-            assert (content_of(session, "a"), content_of(session, "b")) == (b"first", b"third")
-
-    def test_delete_gives_no_space_back(self, library: TapeLibrary) -> None:
-        """A deleted file is gone, its space too; deleting again is fine and the name is free."""
-        serial = _serials(library)[0]
-        content = sample(3_000_000)
-        with library.sessions([serial], "write", timeout=0) as (session,):
-            session.write("a", [content], {"k": "old"})
-            session.sync("test")
-            free = library.stat(serial).free
-            session.delete("a")
-            session.delete("a")
-            session.delete("never")
-            session.sync("test")
-            assert not session.list()
-            assert library.stat(serial).free <= free
-            with pytest.raises(NotFound):
-                session.read("a")
-            session.write("a", [content], {})
-            session.sync("test")
-            assert library.stat(serial).free <= free - len(content)
-            assert (session.list()[0].attributes, session.find("nothing")) == ({}, None)
-
-    def test_attributes(self, library: TapeLibrary) -> None:
-        """Attributes are added to, travel with the tape, and may be the hashes that LTFS knows."""
-        serial = _serials(library)[0]
-        with library.sessions([serial], "write", timeout=0) as (session,):
-            session.write("a", [b"x"], {"ltfs.hash.sha512sum": "00ff", "copy": "1"})
-            session.sync("test")
-            session.set_attributes("a", {"copy": "2", "note": "\u00e4"})
-            with pytest.raises(NotFound):
-                session.set_attributes("b", {"copy": "2"})
-            for odd in ({"": "x"}, {"a b": "x"}, {"ltfs.sync": "1"}, {"long": "x" * 4097}):
-                with pytest.raises(InvalidInput):
-                    session.set_attributes("a", odd)
-        with library.sessions([serial], "read", timeout=0) as (session,):
-            assert session.list()[0].attributes == {"ltfs.hash.sha512sum": "00ff", "copy": "2", "note": "\u00e4"}
-
-    def test_a_read_session_writes_nothing(self, library: TapeLibrary) -> None:
-        """A session for reading refuses everything else."""
-        serial = _serials(library)[0]
-        generation = library.stat(serial).generation
-        with library.sessions([serial], "read", timeout=0) as (session,):
-            for attempt in (
-                lambda: session.write("a", [b"x"], {}),
-                lambda: session.delete("a"),
-                lambda: session.sync("test"),
-            ):
-                with pytest.raises(Conflict):
-                    attempt()
-        assert library.stat(serial).generation == generation
-
-    def test_a_closed_session_does_nothing(self, library: TapeLibrary) -> None:
-        """After `close` the tape belongs to others."""
-        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
-            session.write("a", [b"x"], {})
-            session.close()
-            with pytest.raises(Conflict):
-                session.read("a")
-            with pytest.raises(Conflict):
-                session.write("b", [b"x"], {})
-
-    def test_what_cannot_be_read_is_refused(self, library: TapeLibrary) -> None:
-        """A file that is not there, and a range that is not within one."""
-        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
-            session.write("a", [b"0123456789"], {})
-            with pytest.raises(NotFound):
-                session.read("b")
-            for offset, length in ((-1, 1), (0, 11), (11, None), (5, -1)):
-                with pytest.raises(InvalidInput):
-                    session.read("a", offset, length)
-
-    @pytest.mark.parametrize("name", ODD_NAMES)
-    def test_odd_names_are_refused(self, library: TapeLibrary, name: str) -> None:
-        """A name can neither leave the volume nor be one that LTFS would change."""
-        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
-            for attempt in (lambda: session.write(name, [b"x"], {}), lambda: session.delete(name)):
-                with pytest.raises(InvalidInput):
-                    attempt()
-            assert not session.list()
-
-    def test_a_failing_source_leaves_nothing(self, library: TapeLibrary) -> None:
-        """The source's error comes through, the partial file is gone, and the session goes on."""
-
-        def source() -> Iterator[bytes]:
-            yield sample(5_000_000)
-            raise OSError(5, "the disk of the source")
-
-        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
-            with pytest.raises(OSError, match="the disk of the source"):
-                session.write("a", source(), {})
-            assert not session.list()
-            session.write("a", [b"x"], {})
-            session.sync("test")
+    @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.shows)
+    def test_trial(self, library: TapeLibrary, trial: Trial) -> None:
+        """What the operator of a real library can check too."""
+        trial.run(Scratch(library, _serials(library)[0]))
 
     def test_two_sessions_in_two_threads(self, library: TapeLibrary) -> None:
         """Twin tapes are written and read at the same time."""

@@ -19,7 +19,7 @@ from holdfast.catalog.jobs import QUEUES
 from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
 from holdfast.services.check import check, erase
-from holdfast.services.deliver import finish
+from holdfast.services.finish import finish
 from holdfast.services.free import free
 from holdfast.services.pack import pack
 from holdfast.services.queue import recall
