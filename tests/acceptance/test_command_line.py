@@ -102,7 +102,8 @@ def test_status_shows_tapes_drives_and_areas(up: Up, dataset: str) -> None:
     assert len(status["drives"]) == 2
 
 
-def test_an_operator_looks_at_tapes_and_takes_one_out_of_use(up: Up, dataset: str) -> None:
+@pytest.mark.usefixtures("dataset")
+def test_an_operator_looks_at_tapes_and_takes_one_out_of_use(up: Up) -> None:
     assert "HF0001L8" in up.run("admin", "tape", "list").stdout
     shown = up.run("admin", "tape", "show", "HF0001L8").stdout
     assert "twin HF0002L8" in shown

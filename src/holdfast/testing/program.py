@@ -159,7 +159,7 @@ class Up:
 
     def run(self, *arguments: str | Path, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run a command on this archive."""
-        return holdfast(arguments[0], "--data", self.data, *arguments[1:], **how)
+        return holdfast(*arguments, "--data", self.data, **how)
 
     def json(self, *arguments: str | Path) -> Any:
         """Run a command with --json and return the object of its last line."""
