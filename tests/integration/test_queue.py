@@ -123,3 +123,34 @@ def test_p9_who_waits_for_a_drive_is_told(busy: SmallSite, monkeypatch: pytest.M
     assert (problem.code, problem.who) == ("busy", "nobody")
     busy.drain()
     assert busy.request(request).state == "delivered"
+
+
+def test_p9_a_library_that_is_away_is_waited_for_with_a_reason(busy: SmallSite) -> None:
+    [request] = ask_for_all(busy)[:1]
+    away = busy.library.with_name("away")
+    busy.library.rename(away)
+    assert busy.work() == "recall"
+    problem = busy.request(request).parts[0].problem
+    assert problem is not None
+    assert (problem.code, problem.who) == ("library-unavailable", "operator")
+    away.rename(busy.library)
+    busy.drain()
+    assert busy.request(request).state == "delivered"
+
+
+def test_p9_a_tape_that_no_drive_takes_is_told(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(
+        library__media="L8 x2", library__drives="LTO-8 x2", library__capacity=8 * _MB, library__reserve=_MB
+    )
+    dataset = site.archive_folder({"a": b"a"})
+    site.drain()
+    layout = site.library / ".library" / "library.json"
+    layout.write_text(layout.read_text().replace('"LTO-8"', '"LTO-7"'))
+    request = site.ask(dataset)
+    site.drain(hurry=False)
+    problem = site.request(request).parts[0].problem
+    assert problem is not None
+    assert "No drive reads tape" in problem.sentence
+    layout.write_text(layout.read_text().replace('"LTO-7"', '"LTO-8"'))
+    site.drain()
+    assert site.request(request).state == "delivered"

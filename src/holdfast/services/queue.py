@@ -7,15 +7,16 @@ cannot give is tried on the others when its drive is free again: nobody waits fo
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Final
 
 from holdfast.catalog import jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, requests
-from holdfast.errors import Busy, MediumFailed
+from holdfast.errors import Busy, HoldfastError, LibraryUnavailable, MediumFailed
 from holdfast.scheduling.asks import Ask, Extent, Tape
 from holdfast.scheduling.geometry import MEDIA, RESERVED_WRAPS, MediaType, WrapMap
 from holdfast.scheduling.recalls import Recalls
@@ -24,6 +25,7 @@ from holdfast.services.deliver import deliver
 from holdfast.services.doubt import suspect
 from holdfast.tape.library import TapeSession
 
+_LOG = logging.getLogger(__name__)
 _DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 _BLOCK: Final = 524_288  # bytes of a block of LTFS, in which places on tapes are counted
 _LIMIT: Final = 20_000  # rows of one look; what comes later in line is looked at later
@@ -40,7 +42,11 @@ def recall(archive: Archive, _thing: str) -> None:
         for row in rows:
             if row["tape"] is None:
                 deliver(archive, _name(row))
-        if not _read_next(archive, queue_of(rows)):
+        try:
+            if not _read_next(archive, rows):
+                return
+        except LibraryUnavailable as error:
+            _tell(archive, rows, error)
             return
 
 
@@ -73,8 +79,9 @@ def _unknown(name: str, capacity: int) -> MediaType:
     return MediaType(name, native, capacity, _WRAPS, _RATE, _SLOWEST)
 
 
-def _read_next(archive: Archive, queue: Recalls) -> bool:
-    """Read the most worthwhile tape that nobody reads; say whether there was one."""
+def _read_next(archive: Archive, rows: Sequence[Row]) -> bool:
+    """Read the most worthwhile tape that nobody reads; say whether it is worth going on. Raises LibraryUnavailable."""
+    queue = queue_of(rows)
     ranked = list(queue.ranked(time.time(), len(archive.library.drives())))
     if len(ranked) > 1:  # there is work for others too
         with archive.database.transaction() as conn:
@@ -82,22 +89,25 @@ def _read_next(archive: Archive, queue: Recalls) -> bool:
     for serial in ranked:
         with archive.database.claim(f"recall:{serial}") as held:
             if held:
-                return _read(archive, queue, serial)
+                return _read(archive, queue, serial, rows)
     return False
 
 
-def _read(archive: Archive, queue: Recalls, serial: str) -> bool:
+def _read(archive: Archive, queue: Recalls, serial: str, rows: Sequence[Row]) -> bool:
     """Mount a tape and read what waits for it; say whether it is worth going on."""
-    waiting = [ask for item in queue.queues[serial].items.values() for ask in item.asks]
+    names = {ask.name for item in queue.queues[serial].items.values() for ask in item.asks}
+    waiting = [row for row in rows if _name(row) in names and row["tape"] == serial]
     try:
         with archive.library.sessions([serial], "read", timeout=_DRIVE_WAIT) as (session,):
             elsewhere = list(_tour(archive, queue, session))
-    except Busy as error:
-        _tell(archive, waiting, error)
-        return False
     except MediumFailed as error:
-        _doubt(archive, serial, waiting, error)
+        _doubt(archive, waiting, error)
         return True
+    except LibraryUnavailable:
+        raise
+    except HoldfastError as error:  # all drives are in use, or none takes it, or it is not there
+        _tell(archive, waiting, error)
+        return not isinstance(error, Busy)
     for name in elsewhere:
         deliver(archive, name)
     return True
@@ -122,19 +132,21 @@ def _tour(archive: Archive, queue: Recalls, session: TapeSession) -> Iterator[st
                 queue.ask(ask)
 
 
-def _tell(archive: Archive, waiting: Iterable[Ask], error: Busy) -> None:
+def _tell(archive: Archive, waiting: Iterable[Row], error: HoldfastError) -> None:
+    """Say why these requests wait, and when they are tried again."""
+    _LOG.warning("recalls wait: %s", error.sentence)
     with archive.database.transaction() as conn:
-        for ask in waiting:
-            request, _, package = ask.name.partition("/")
-            requests.run(conn, "part_waits", request=request, package=package, **described(error))
+        for row in waiting:
+            requests.run(
+                conn, "part_waits", request=row["request"], package=row["package"], **described(error, row["problem"])
+            )
 
 
-def _doubt(archive: Archive, serial: str, waiting: Iterable[Ask], error: MediumFailed) -> None:
+def _doubt(archive: Archive, waiting: Iterable[Row], error: MediumFailed) -> None:
     """The tape cannot be mounted: its copies are looked at again, and the twins are asked meanwhile."""
-    for ask in waiting:
+    for row in waiting:
         with archive.database.transaction() as conn:
-            package = packages.first(conn, "by_id", id=ask.package)
-            found = [row for row in copies.all(conn, "readable", package=ask.package) if row["tape"] == serial]
-        for copy in found:
-            if package and copy["state"] == "verified":
-                suspect(archive, package, copy, error)
+            package = packages.first(conn, "by_id", id=row["package"])
+            copy = copies.first(conn, "by_id", id=row["copy"])
+        if package and copy and copy["state"] == "verified":
+            suspect(archive, package, copy, error)

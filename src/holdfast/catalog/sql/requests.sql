@@ -81,7 +81,7 @@ select 1 as one where exists (
 -- recallable --
 -- What waits, with its verified copies on tapes that can be mounted, on one tape or on any; a row without a copy is
 -- for somebody who tries what there is.
-select request_part.request, request_part.package, request.created_at, request.person, copy.id as copy, copy.tape,
+select request_part.request, request_part.package, request_part.problem, request.created_at, request.person, copy.id as copy, copy.tape,
   copy.start_block, copy.size, tape.media_type, tape.capacity
 from request_part join request on request.id = request_part.request
 left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'missing', 'retired'))
@@ -93,7 +93,7 @@ order by request.created_at, request_part.request, request_part.package, copy.nu
 -- part_waits --
 -- It waits for a drive: nobody has claimed it, so there is no attempt to name.
 update request_part set problem = %(problem)s, next_try = %(next_try)s
-where request = %(request)s and package = %(package)s and state = 'waiting'
+where request = %(request)s and package = %(package)s and state in ('waiting', 'recalling')
 
 -- unended --
 -- Requests whose parts have all ended but which nobody closed.
