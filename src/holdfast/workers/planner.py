@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Final
 
 import psycopg
@@ -13,18 +14,25 @@ from holdfast.catalog.events import CHANNEL
 from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
 from holdfast.services.planner import plan
+from holdfast.services.scrub import scrub
 
 _LOG = logging.getLogger(__name__)
+# To find what is due reads all copies' rows, a third of a second with 320,000 datasets.
+_SCRUB_EVERY: Final = 600.0  # seconds
 _CALM: Final = 0.2  # seconds between two plans at least: a burst of events is one reason to plan
 
 
 def run_planner(archive: Archive, stopping: threading.Event) -> None:
     """Plan until `stopping` is set; a database that is away is waited for."""
+    scrubbed = -_SCRUB_EVERY
     while not stopping.is_set():
         try:
             with psycopg.connect(archive.database.dsn, autocommit=True) as conn:
                 conn.execute(f"listen {CHANNEL}")
                 while not stopping.is_set():
+                    if time.monotonic() - scrubbed >= _SCRUB_EVERY:
+                        scrubbed = time.monotonic()
+                        scrub(archive)
                     plan(archive)
                     stopping.wait(_CALM)
                     for _ in conn.notifies(timeout=archive.settings.planner.interval, stop_after=1):

@@ -73,6 +73,17 @@ update copy set state = 'retired' where tape = %(tape)s and state = any(%(from)s
 update copy set check_wanted = now(), moved = 0 where state = 'verified'
   and package in (select id from package where dataset = %(dataset)s) returning id
 
+-- scrub --
+-- Of packages that were not read for so long, the copy that was read longest ago, the oldest packages first.
+update copy set check_wanted = now(), moved = 0 where id in (
+  select (array_agg(copy.id order by copy.verified_at, copy.number))[1] from copy join tape on tape.serial = copy.tape
+  where copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
+  group by copy.package
+  having max(copy.verified_at) < now() - make_interval(days => %(days)s) and count(copy.check_wanted) = 0
+  order by max(copy.verified_at), copy.package
+  limit greatest(%(at_once)s - (select count(*) from copy where check_wanted is not null), 0))
+returning id
+
 -- erased --
 update copy set erased_at = now() where id = %(id)s
 

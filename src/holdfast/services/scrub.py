@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scrubbing: what lies on tapes is read again before anybody needs it.
+
+A package is due when none of its copies was read for so long; then the one that was read longest ago is. So twins take
+turns, and a whole library is read once in that time and not twice. A few at a time: people who want files go first.
+"""
+
+from __future__ import annotations
+
+from holdfast.catalog import jobs
+from holdfast.catalog.queries import copies
+from holdfast.services.archive import Archive
+
+
+def scrub(archive: Archive) -> int:
+    """Ask for the copies that are due to be read, as many as the settings allow at once; return how many were asked for."""
+    policy = archive.settings.planner
+    if not policy.scrub_days:
+        return 0
+    with archive.database.transaction() as conn:
+        found = copies.all(conn, "scrub", days=policy.scrub_days, at_once=policy.scrub_at_once)
+        for row in found:
+            jobs.defer(conn, "check", str(row["id"]))
+    return len(found)
