@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.testing.packages import pack
+from holdfast.testing.packages import pack, pack_plain, scan
 from holdfast.testing.program import holdfast
 
 BLOCK = 524_288  # bytes; of LTFS
@@ -121,3 +121,27 @@ def test_what_is_not_there_or_no_package(tmp_path: Path) -> None:
     assert holdfast("inspect", tmp_path / "nowhere").returncode == 4
     (tmp_path / "empty").write_bytes(b"")
     assert inspected(tmp_path / "empty", code=2)[0]["why"]
+
+
+def test_a_plain_package_is_known_by_its_sidecar(tmp_path: Path) -> None:
+    source, tape = tmp_path / "source", tmp_path / "tape"
+    source.mkdir()
+    tape.mkdir()
+    (source / "image.fits").write_bytes(os.urandom(300_000))
+    written = pack_plain(source, tape / "image.fits", scan(source))
+    sidecar = tape / "image.fits.holdfast.json"
+    sidecar.write_bytes(written.sidecar or b"")
+    for path in (tape, tape / "image.fits", sidecar):
+        (found,) = inspected(path, "--deep")
+        assert (found["whole"], found["checked"], found["findings"], found["files"]) == (True, True, [], 1)
+        assert (found["size"], found["payload"]) == (300_000, 300_000)
+    with (tape / "image.fits").open("r+b") as file:
+        file.write(b"other")
+    (found,) = inspected(tape, "--deep", code=7)
+    assert found["findings"]
+    (tape / "image.fits").unlink()
+    (found,) = inspected(tape, code=7)
+    assert (found["whole"], bool(found["identity"])) == (False, True)
+    sidecar.write_bytes(b"{}")
+    (found,) = inspected(sidecar, code=7)
+    assert found["identity"] is None

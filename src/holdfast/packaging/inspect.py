@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from holdfast.errors import Damaged, HoldfastError, IntegrityError, NotAPackage, UsageError
+from holdfast.model.names import SIDECAR, sidecar_name
 from holdfast.packaging import layout
-from holdfast.packaging.check import Finding, check_package
+from holdfast.packaging.check import Finding, blake3_of, check_package
 from holdfast.packaging.identity import Identity
+from holdfast.packaging.plain import read_sidecar
 from holdfast.packaging.reader import FileSource, Package, Source, identify, open_package
 
 _PIECE: Final = re.compile(r"partition(\d+)_block(\d+)_(\d+)bytes")
@@ -91,17 +93,59 @@ def inspect(path: Path, *, deep: bool = False) -> Iterator[Inspected]:
     What cannot be read, or is no package, is a result and raises nothing.
     """
     if not path.is_dir():
-        yield _inspected(path.name, partial(FileSource, path), deep=deep)
+        plain = _plain_of(path)
+        yield (
+            _plain(path.name, *plain, deep=deep)
+            if plain
+            else _inspected(path.name, partial(FileSource, path), deep=deep)
+        )
         return
     pieces: list[_Piece] = []
     for file in _files(path):
-        if match := _PIECE.fullmatch(file.name):
+        if plain := _plain_of(file):
+            if file == plain[0] or not plain[0].exists():  # of the two, the sidecar is told only where it is alone
+                yield _plain(str(file.relative_to(path)), *plain, deep=deep)
+        elif match := _PIECE.fullmatch(file.name):
             pieces.append(_Piece(int(match[1]), int(match[2]), int(match[3]), file))
         else:
             yield _inspected(str(file.relative_to(path)), partial(FileSource, file), deep=deep)
     for row in _rows(sorted(pieces)):
         name = str(row[0].relative_to(path))
         yield _inspected(name, partial(_joined, row), pieces=len(row), deep=deep)
+
+
+def _plain_of(file: Path) -> tuple[Path, Path] | None:
+    """Return (file, sidecar) of the plain package to which a file belongs, None when it does to none."""
+    beside = file.with_name(sidecar_name(file.name))
+    if beside.is_file():
+        return file, beside
+    return (file.with_name(file.name[: -len(SIDECAR)]), file) if file.name.endswith(SIDECAR) else None
+
+
+def _plain(name: str, file: Path, sidecar: Path, *, deep: bool) -> Inspected:
+    """Tell of a plain package, which says in its sidecar what it is."""
+    found = Inspected(name, 0)
+    try:
+        with FileSource(sidecar) as source:
+            said = read_sidecar(source)
+        kinds = Counter(packed.entry.kind for packed in said.members)
+        found = replace(
+            found, identity=said.identity, files=kinds["file"], folders=kinds["directory"], links=kinds["link"],
+            payload=said.size,
+        )  # fmt: skip
+        with FileSource(file) as source:
+            found = replace(found, size=source.size, whole=source.size == said.size)
+            if not found.whole:
+                return replace(found, why=f"it has {source.size} bytes, its sidecar says {said.size}")
+            if deep:
+                wrong = blake3_of(source.read(0, None)) != said.digest
+                findings = (
+                    (Finding("digest-mismatch", name, "it has not the BLAKE3 that its sidecar says"),) if wrong else ()
+                )
+                found = replace(found, checked=True, findings=findings)
+    except (IntegrityError, UsageError) as error:
+        found = replace(found, why=str(error.details.get("why", error)))
+    return found
 
 
 def _joined(paths: Sequence[Path]) -> AbstractContextManager[Source]:
@@ -150,7 +194,6 @@ def _begins_package(path: Path) -> bool:
 def _inspected(
     name: str, opened: Callable[[], AbstractContextManager[Source]], *, deep: bool, pieces: int = 1
 ) -> Inspected:
-    # Plain packages, which have a sidecar instead of a beginning of their own, are to be told apart here.
     found = Inspected(name, 0, pieces)
     try:
         with opened() as source:
