@@ -143,5 +143,5 @@ def test_a_plain_package_is_known_by_its_sidecar(tmp_path: Path) -> None:
     (found,) = inspected(tape, code=7)
     assert (found["whole"], bool(found["identity"])) == (False, True)
     sidecar.write_bytes(b"{}")
-    (found,) = inspected(sidecar, code=7)
+    (found,) = inspected(sidecar, code=2)
     assert found["identity"] is None
