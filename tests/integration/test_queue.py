@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from holdfast.catalog.queries import requests
-from holdfast.services import tapes
+from holdfast.services import deliver, tapes
 from holdfast.services.queue import queue_of
 from holdfast.tape.faults import Fault
 from holdfast.tape.library import Mode, TapeLibrary
@@ -154,3 +154,18 @@ def test_p9_a_tape_that_no_drive_takes_is_told(make_site: Callable[..., SmallSit
     layout.write_text(layout.read_text().replace('"LTO-7"', '"LTO-8"'))
     site.drain()
     assert site.request(request).state == "delivered"
+
+
+def test_p7_what_somebody_else_delivers_is_no_reason_to_mount_a_tape(busy: SmallSite) -> None:
+    [request] = ask_for_all(busy)[:1]
+    for other in busy.rows("select id from request where id <> %s", request):
+        deliver.cancel(busy.archive, other["id"], person="tester")
+    [part] = busy.request(request).parts
+    before = mounts(busy)
+    with busy.archive.database.claim(f"deliver:{request}/{part.package}") as held:
+        assert held
+        assert requests_now(busy) == []
+        busy.drain()
+    assert mounts(busy) == before
+    busy.drain()
+    assert busy.request(request).state == "delivered"
