@@ -133,9 +133,7 @@ class Planner:
     """What compares facts with intentions and makes the jobs."""
 
     interval: Seconds = setting(Seconds(1.0), "The longest time between two looks.", least=0.01, most=3600)
-    scrub_days: int = setting(
-        365, "A package of which no copy was read for so long is read; 0: never.", least=0, most=36500
-    )
+    scrub_days: int = setting(365, "A package that was not read for so long is read; 0: never.", least=0, most=36500)
     scrub_at_once: int = setting(1, "How many copies may wait for that at a time.", least=1, most=1000)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from holdfast.catalog.queries import statistics as queries
+from holdfast.catalog.queries import numbers
 from holdfast.services.archive import Archive
 from holdfast.wire.statistics import PackageRow, PackageTable, Statistics
 
@@ -16,7 +16,7 @@ _PAGE: Final = 5000  # packages fetched at once for a whole table
 def statistics(archive: Archive) -> Statistics:
     """Return the whole archive in numbers."""
     with archive.database.transaction() as conn:
-        row = queries.first(conn, "statistics") or {}
+        row = numbers.first(conn, "statistics") or {}
     used, written = row.pop("used"), row["copies_verified"] + row["copies_lost"]
     return Statistics(
         **row,
@@ -28,7 +28,7 @@ def statistics(archive: Archive) -> Statistics:
 def package_table(archive: Archive, *, search: str = "", after: str = "", limit: int = 100) -> PackageTable:
     """Return packages after the id `after`; `search` is part of a name, a dataset, or a tape."""
     with archive.database.transaction() as conn:
-        rows = queries.all(conn, "packages", search=search, after=after, limit=limit)
+        rows = numbers.all(conn, "packages", search=search, after=after, limit=limit)
     items = []
     for row in rows:
         tapes = [*(row.pop("tapes") or ()), None, None]

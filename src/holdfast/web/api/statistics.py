@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -50,13 +51,15 @@ def packages(
 def packages_csv(archive: TheArchive, person: Caller, search: Search = "") -> StreamingResponse:
     """Give the same table whole, as CSV (RFC 4180)."""
     may(person, "operate")
-    return StreamingResponse(_csv(service.all_packages(archive, search=search)), media_type="text/csv")
+    rows = service.all_packages(archive, search=search)
+    # The first is asked for here: once the answer has begun, an error can only break it off.
+    return StreamingResponse(_csv(next(rows, None), rows), media_type="text/csv")
 
 
-def _csv(rows: Iterable[PackageRow]) -> Iterator[str]:
+def _csv(first: PackageRow | None, rest: Iterable[PackageRow]) -> Iterator[str]:
     columns = list(PackageRow.model_fields)
     yield _line(columns)
-    for row in rows:
+    for row in chain([first] if first else (), rest):
         yield _line([getattr(row, column) for column in columns])
 
 
