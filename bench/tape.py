@@ -33,7 +33,7 @@ NOMINAL = geometry.WrapMap.nominal(M8)
 HOUR = 3600.0
 SOLVABLE = 50  # files; the shortest tour of more takes too long to find
 FILE = 1e9  # bytes of the files in tours
-ELETTRA = Path(__file__).parents[1] / "examples" / "simulate" / "elettra.toml"
+ELETTRA = Path(__file__).parents[1] / "docs" / "how-to" / "libraries" / "elettra.toml"
 
 
 def line(*cells: object) -> None:

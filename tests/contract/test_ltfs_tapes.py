@@ -24,9 +24,14 @@ from holdfast.testing.tape_contract import Misfortune, TapeLibraryContract
 SERIAL = "HF0001L8"
 
 
+def needs_attributes(folder: Path) -> None:
+    assert supports_attributes(folder), (
+        f"{folder} has no user attributes: set TMPDIR to a folder of a file system that has"
+    )
+
+
 def pretended(folder: Path, *, limits: Limits = LIMITS, drives: str = "LTO-8") -> LtfsLibrary:
-    if not supports_attributes(folder):
-        pytest.skip("the file system has no user attributes")
+    needs_attributes(folder)
     root = folder / "offline"
     if not root.exists():
         SimulatedLibrary.create(root, media=[("L8", 3)], capacity=100_000_000)
@@ -164,8 +169,7 @@ def test_a_mount_point_that_hangs_is_unavailable_and_then_there_again(tmp_path: 
 
 
 def test_attributes_are_those_of_linux(tmp_path: Path) -> None:
-    if not supports_attributes(tmp_path):
-        pytest.skip("the file system has no user attributes")
+    needs_attributes(tmp_path)
     attributes = ExtendedAttributes()
     attributes.set(tmp_path, "holdfast.note", "\u00e4")
     assert os.getxattr(tmp_path, "user.holdfast.note") == "\u00e4".encode()

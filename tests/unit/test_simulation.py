@@ -18,7 +18,7 @@ from holdfast.simulation import library, trace
 from holdfast.simulation.play import play
 from holdfast.simulation.plot import waiting
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "simulate" / "elettra.toml"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "libraries" / "elettra.toml"
 SMALL = """
 [[drives]]
 type = "LTO-8"
