@@ -30,7 +30,7 @@ from holdfast.model.ids import new_id
 from holdfast.services.archive import Archive
 from holdfast.services.pack import pack
 from holdfast.services.register import register, survey
-from holdfast.settings import load
+from holdfast.settings.reading import load
 
 PER_DATASET = 100_000  # files
 PER_FOLDER = 200  # files

@@ -7,20 +7,21 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from holdfast.settings import Kinds, Seconds, Size, sections, show
+from holdfast.settings import sections, show
+from holdfast.settings.values import Kinds, Seconds, Size
 
 _KINDS: Final[dict[Any, str]] = {
     str: "text",
     int: "whole number",
     Size: "size",
-    Seconds: "seconds",
+    Seconds: "time (`90`, `10 min`, `6 h`)",
     Kinds: "kinds",
     tuple[Path, ...]: "list of folders",
 }
 _HEAD: Final = """\
 # Settings
 
-<!-- Made by `make docs` from src/holdfast/settings.py: change that. -->
+<!-- Made by `make docs` from src/holdfast/settings/__init__.py: change that. -->
 
 Settings come from four places, each stronger than the one before:
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from holdfast.app import set_up
-from holdfast.settings import load
+from holdfast.settings.reading import load
 from holdfast.testing.faults import sample
 from holdfast.testing.program import Up, environment, holdfast, wait_for
 from holdfast.testing.proxy import free_port

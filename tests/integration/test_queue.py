@@ -111,7 +111,7 @@ def test_p10_a_damaged_copy_is_delivered_from_the_twin_in_the_same_go(busy: Smal
 
 
 def test_p9_who_waits_for_a_drive_is_told(busy: SmallSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("holdfast.services.queue._DRIVE_WAIT", 0.0)
+    monkeypatch.setattr("holdfast.services.mounts._PATIENCE", 0.0)
     [request] = ask_for_all(busy)[:1]
     others = [row["tape"] for row in busy.rows("select distinct tape from copy order by tape")][:2]
     with busy.archive.library.sessions(others, "read"):

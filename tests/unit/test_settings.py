@@ -9,7 +9,8 @@ import pytest
 
 from holdfast.app import open_library, set_up_library
 from holdfast.errors import SettingsError
-from holdfast.settings import known_keys, load
+from holdfast.settings import known_keys
+from holdfast.settings.reading import load
 from holdfast.tape.ltfs import LtfsLibrary
 from holdfast.tape.media import parse_kinds
 from holdfast.tape.simulator import SimulatedLibrary

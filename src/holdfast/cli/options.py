@@ -12,7 +12,8 @@ import click
 
 from holdfast.client import Client
 from holdfast.errors import SettingsError
-from holdfast.settings import Settings, load
+from holdfast.settings import Settings
+from holdfast.settings.reading import load
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULT_DATA: Final = "~/.local/share/holdfast"  # where the XDG base directory specification puts a user's data

@@ -12,13 +12,13 @@ from holdfast.errors import HoldfastError, LibraryUnavailable, MediumFailed, Not
 from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import suspect
+from holdfast.services.mounts import mounted
 from holdfast.services.pack import plan_copies
 from holdfast.services.proof import EVIDENCE_ATTRIBUTE, release_if_proven, verified
 from holdfast.services.twins import files_of, read_back
 from holdfast.services.write import moved
 from holdfast.wire.datasets import CheckAsked
 
-_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 # A copy that cannot be read at all is given up after so many tries; wrong bytes are given up at the second.
 _TRIES: Final = 3
 
@@ -48,7 +48,7 @@ def check(archive: Archive, copy_id: str) -> None:
         if copy["tape_state"] in OUT_OF_USE:
             return  # the planner has it read when the tape is in use again
         try:
-            with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
+            with mounted(archive, [copy["tape"]], "read", "check") as (session,):
                 read_back(session, package, moved(archive, [copy["id"]]))
         except (TransientError, LibraryUnavailable) as error:
             # Nothing was learnt of the copy.
@@ -104,7 +104,7 @@ def erase(archive: Archive, copy_id: str) -> None:
         if copy is None or package is None or copy["erased_at"] or not copy["tape"]:
             return
         try:
-            with archive.library.sessions([copy["tape"]], "write", timeout=_DRIVE_WAIT) as (session,):
+            with mounted(archive, [copy["tape"]], "write", "erase") as (session,):
                 if copy["state"] == "retired":
                     for name in files_of(package):
                         session.delete(name)

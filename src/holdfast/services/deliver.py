@@ -38,12 +38,12 @@ from holdfast.packaging.extract import extract
 from holdfast.services.archive import Archive, dataset_row, described
 from holdfast.services.doubt import suspect
 from holdfast.services.finish import finish, list_problems
+from holdfast.services.mounts import mounted
 from holdfast.services.register import confined
 from holdfast.services.reserve import release, reserve
 from holdfast.tape.library import TapeSession
 
 _LOG = logging.getLogger(__name__)
-_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 _PROGRESS_EVERY: Final = 0.5  # seconds
 _FILE_COST: Final = 4096  # bytes that a file takes on a disk beside its content, at most
 # The best copy first; a suspect one is still worth a try when nothing else is left.
@@ -255,7 +255,7 @@ class _Delivery:
         turn = self.package["segment"]
         return sorted(usable, key=lambda row: (_PREFERENCE.index(row["state"]), (row["number"] + turn) % 2))
 
-    def _from(self, copy: Row, target: Path, mounted: TapeSession | None) -> None:
+    def _from(self, copy: Row, target: Path, given: TapeSession | None) -> None:
         damaged: list[HoldfastError] = []
 
         def on_problem(entry: Entry, error: HoldfastError) -> None:
@@ -265,11 +265,8 @@ class _Delivery:
             else:
                 self.left.pop(_key(entry), None)
 
-        with (
-            nullcontext((mounted,))
-            if mounted
-            else self.archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT)
-        ) as (session,):
+        mount = nullcontext((given,)) if given else mounted(self.archive, [copy["tape"]], "read", "recall")
+        with mount as (session,):
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,

@@ -23,10 +23,10 @@ from holdfast.scheduling.recalls import Recalls
 from holdfast.services.archive import Archive, described
 from holdfast.services.deliver import deliver
 from holdfast.services.doubt import suspect
+from holdfast.services.mounts import mounted
 from holdfast.tape.library import TapeSession
 
 _LOG = logging.getLogger(__name__)
-_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 _BLOCK: Final = 524_288  # bytes of a block of LTFS, in which places on tapes are counted
 _LIMIT: Final = 20_000  # rows of one look; what comes later in line is looked at later
 _RATE: Final = 300e6  # bytes per second of a medium that is not known, and below
@@ -98,7 +98,7 @@ def _read(archive: Archive, queue: Recalls, serial: str, rows: Sequence[Row]) ->
     names = {ask.name for item in queue.queues[serial].items.values() for ask in item.asks}
     waiting = [row for row in rows if _name(row) in names and row["tape"] == serial]
     try:
-        with archive.library.sessions([serial], "read", timeout=_DRIVE_WAIT) as (session,):
+        with mounted(archive, [serial], "read", "recall") as (session,):
             elsewhere = list(_tour(archive, queue, session))
     except MediumFailed as error:
         _doubt(archive, waiting, error)

@@ -29,6 +29,7 @@ from holdfast.packaging.plain import read_sidecar
 from holdfast.packaging.reader import open_package
 from holdfast.services.archive import Archive
 from holdfast.services.deliver import TapeSource
+from holdfast.services.mounts import mounted
 from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE, report_safe
 from holdfast.services.twins import files_of
 from holdfast.tape.library import FileOnTape, TapeSession
@@ -63,7 +64,7 @@ def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> R
     for number, serial in enumerate(serials, 1):
         progress(serial, number, len(serials))
         try:
-            with archive.library.sessions([serial], "read", timeout=_DRIVE_WAIT) as (session,):
+            with mounted(archive, [serial], "read", "rebuild", patience=_DRIVE_WAIT) as (session,):
                 _tape(archive, session, found)
             found.tapes += 1
         except HoldfastError as error:

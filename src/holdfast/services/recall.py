@@ -18,11 +18,11 @@ from holdfast.errors import Busy, DigestMismatch, HoldfastError, NotFound, Opera
 from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.services.archive import Archive, recalled_file, staged_file
 from holdfast.services.doubt import suspect
+from holdfast.services.mounts import mounted
 from holdfast.services.reserve import reserve_staging
 from holdfast.tape.library import TapeSession
 
 _CHUNK: Final = 4 << 20  # bytes read from staging at once
-_DRIVE_WAIT: Final = 60.0  # seconds to wait for a drive before the job gives its slot back
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def _recall(archive: Archive, row: Row, target: Path) -> None:
     failure: HoldfastError = NotFound(kind="verified copy of", name=row["name"])
     for copy in [c for c in there if c["state"] == "verified" and c["tape_state"] not in OUT_OF_USE]:
         try:
-            with archive.library.sessions([copy["tape"]], "read", timeout=_DRIVE_WAIT) as (session,):
+            with mounted(archive, [copy["tape"]], "read", "repair") as (session,):
                 _copy_out(session, row, target)
         except Busy:
             raise

@@ -30,6 +30,7 @@ from holdfast.errors import (
 from holdfast.model.policy import Room, choose_tapes
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.doubt import fence, suspect
+from holdfast.services.mounts import mounted
 from holdfast.services.proof import DIGEST_ATTRIBUTE, release_if_proven, testify, verified
 from holdfast.services.recall import chunks, package_file
 from holdfast.services.twins import Put, files_of, in_parallel, put_twins, read_back
@@ -37,7 +38,6 @@ from holdfast.tape.library import Extent, TapeSession
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY: Final = 0.5  # seconds between two notes of progress
-_DRIVE_WAIT: Final = 60.0  # seconds to wait for drives before the job gives its slot back
 # An index entry and the attributes of one file on the tape; bytes.
 _INDEX_ENTRY: Final = 4096
 
@@ -116,7 +116,7 @@ def _no_tape(archive: Archive, conn: Connection, row: Row, copy: Row) -> None:
 def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path) -> None:
     by_serial = {target.serial: target for target in targets}
     try:
-        with archive.library.sessions(list(by_serial), "write", timeout=_DRIVE_WAIT) as sessions:
+        with mounted(archive, list(by_serial), "write", "write") as sessions:
             fresh = [session for session in sessions if not _there_already(session, row)]
             written = [by_serial[session.serial].copy["id"] for session in fresh]
             puts = _put(row, fresh, staged, moved(archive, written))

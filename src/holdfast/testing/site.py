@@ -18,7 +18,7 @@ from typing import Any, Final
 from holdfast.app import open_archive, set_up
 from holdfast.services import deliver, planner, register, show
 from holdfast.services.archive import Archive
-from holdfast.settings import load
+from holdfast.settings.reading import load
 from holdfast.tape.faults import Fault, write_faults
 from holdfast.wire.datasets import DatasetDetail
 from holdfast.wire.requests import Request

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings: read once, checked whole, every value with the place it came from.
+
+One TOML file, `HOLDFAST_*` environment variables over it, and the command line over both. A key that is not known is
+an error that names the nearest one that is. Each table below is one section of the file; the reference page is made
+from them (`make docs`).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, get_type_hints
+
+from holdfast.settings.values import Kinds, Seconds, Size, setting
+
+_MASK: Final = "********"
+
+
+@dataclass(frozen=True)
+class Site:
+    """This data centre."""
+
+    name: str = setting("main", "The name of this site; it is in every row and package that the site makes.")
+    server: str = setting(
+        socket.gethostname, "The host name that people and other sites use for this one.", unless="the host name"
+    )
+
+
+@dataclass(frozen=True)
+class Database:
+    """The catalogue's PostgreSQL, version 15 or newer."""
+
+    url: str = setting(
+        "",
+        "How to reach it: `postgresql://user:password@host/name`, or libpq's `host=... dbname=...`.",
+        unless="the embedded server, in the folder `database` of the data folder",
+        secret=True,
+    )
+    connections: int = setting(10, "The most connections that one process keeps open.", least=2, most=1000)
+
+
+@dataclass(frozen=True)
+class Web:
+    """The REST API."""
+
+    host: str = setting("127.0.0.1", "The address to listen on; `0.0.0.0` is every address of the machine.")
+    port: int = setting(8080, "The TCP port to listen on.", least=1, most=65535)
+
+
+@dataclass(frozen=True)
+class Roots:
+    """Where the archive may read and write files on behalf of people; everything else is refused."""
+
+    source: tuple[Path, ...] = setting((), "Folders below which datasets may be archived from.")
+    destination: tuple[Path, ...] = setting((Path("/"),), "Folders below which files may be delivered to.")
+
+
+@dataclass(frozen=True)
+class Library:
+    """The tape library: the mount point of LTFS Library Edition, or a simulated library of the same behaviour."""
+
+    kind: str = setting("simulator", "`ltfs` for real tapes, `simulator` for a folder that behaves like them.")
+    path: str = setting("", "The mount point, or the folder.", unless="the folder `library` of the data folder")
+    state: str = setting(
+        "", "Where locks, and what is known of real tapes, are kept: a folder on a local disk, the same for all "
+        "archives of this host that use the library.", unless="the folder `tapes` of the data folder",
+    )  # fmt: skip
+    drives: Kinds = setting(Kinds("2"), "The drives: a number, or kinds with numbers. Twin copies want two.")
+    reserve: Size = setting(Size(200_000_000), "What is left free on a tape, for its index.", least=0)
+    tapes: int = setting(8, "How many tapes a simulated library is made with.", least=2, most=10000)
+    media: Kinds = setting(
+        Kinds(""), "The media types of a simulated library with numbers, instead of `tapes`.", unless="tapes of no type"
+    )
+    capacity: Size = setting(Size(2_000_000_000), "What one simulated tape holds.", least=1_000_000)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The disk area of packages that are not yet on all their media."""
+
+    path: str = setting("", "The folder.", unless="the folder `staging` of the data folder")
+    limit: Size = setting(
+        Size(0), "The most bytes in it; packing waits when it is full. 0: what the disk has.", least=0
+    )
+
+
+@dataclass(frozen=True)
+class Write:
+    """When tapes are mounted for writing, and how long they stay in their drives."""
+
+    age: Seconds = setting(
+        Seconds(0), "Write when the oldest package has waited so long. 0: at once, which wears real tapes out.", least=0
+    )
+    enough: Size = setting(Size(500_000_000_000), "Write sooner when so much waits.", least=1)
+    enough_files: int = setting(10_000, "Write sooner when so many packages wait.", least=1)
+    sync: Size = setting(
+        Size(32_000_000_000), "The index is written, which makes the packages before it safe, each time after so much.",
+        least=1,
+    )  # fmt: skip
+    session: Size = setting(Size(1_000_000_000_000), "A mount ends here when somebody waits to read.", least=1)
+    linger: Seconds = setting(
+        Seconds(60), "How long the tapes wait in their drives for packages that are being packed.", least=0, most=3600
+    )
+    open_pairs: int = setting(2, "Over how many pairs of tapes with room the data of one family may spread.", least=1)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many jobs of each kind run at the same time in this data folder's process."""
+
+    pack: int = setting(1, "Packing: reads the source, compresses, computes checksums.", least=0, most=256)
+    tape: int = setting(1, "Writing to tape; each holds the drives of one pair of tapes.", least=0, most=256)
+    recall: int = setting(1, "Reading from tape and delivering.", least=0, most=256)
+    check: int = setting(1, "Reading copies back and checking them.", least=0, most=256)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What compares facts with intentions and makes the jobs."""
+
+    interval: Seconds = setting(Seconds(1.0), "The longest time between two looks.", least=0.01, most=3600)
+    scrub_days: int = setting(365, "A package that was not read for so long is read; 0: never.", least=0, most=36500)
+    scrub_at_once: int = setting(1, "How many copies may wait for that at a time.", least=1, most=1000)
+
+
+@dataclass(frozen=True)
+class Log:
+    """What is told while it runs."""
+
+    level: str = setting("info", "The least important kind that is shown: `debug`, `info`, `warning` or `error`.")
+    format: str = setting("text", "`text` for people, `json` for one JSON object per line.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, the data folder they belong to, and where each came from."""
+
+    data: Path
+    site: Site = field(default_factory=Site)
+    database: Database = field(default_factory=Database)
+    web: Web = field(default_factory=Web)
+    roots: Roots = field(default_factory=Roots)
+    library: Library = field(default_factory=Library)
+    staging: Staging = field(default_factory=Staging)
+    write: Write = field(default_factory=Write)
+    workers: Workers = field(default_factory=Workers)
+    planner: Planner = field(default_factory=Planner)
+    log: Log = field(default_factory=Log)
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def token_file(self) -> Path:
+        """The first administrator's token, readable by the archive's user only."""
+        return self.data / "token"
+
+    @property
+    def database_folder(self) -> Path:
+        """The embedded database's folder."""
+        return self.data / "database"
+
+    @property
+    def library_path(self) -> Path:
+        """The tape library's folder."""
+        return self.data / (self.library.path or "library")
+
+    @property
+    def library_state(self) -> Path:
+        """The folder of locks and of what is known of real tapes."""
+        return self.data / (self.library.state or "tapes")
+
+    @property
+    def staging_path(self) -> Path:
+        """The folder of packages on their way to media."""
+        return self.data / (self.staging.path or "staging")
+
+    def explain(self) -> list[tuple[str, str, str]]:
+        """Every key with its value, secrets masked, and its origin."""
+        rows = []
+        for key, (section, item, _) in known_keys().items():
+            value = getattr(getattr(self, section), item.name)
+            shown = (_MASK if value else "") if item.metadata["secret"] else show(value)
+            rows.append((key, shown, self.origins.get(key, "default")))
+        return rows
+
+
+def sections() -> dict[str, type]:
+    """The sections of the file and the table of each."""
+    hints = get_type_hints(Settings)
+    return {item.name: hints[item.name] for item in fields(Settings) if item.name not in {"data", "origins"}}
+
+
+def known_keys() -> dict[str, tuple[str, Field[Any], Any]]:
+    """Every key, as `section.name`, with its section, its field and its type."""
+    return {
+        f"{section}.{item.name}": (section, item, get_type_hints(table)[item.name])
+        for section, table in sections().items()
+        for item in fields(table)
+    }
+
+
+def show(value: object) -> str:
+    """One value as it would be written, lists with commas."""
+    if isinstance(value, tuple):
+        return ", ".join(str(part) for part in value)
+    return str(value)
