@@ -120,7 +120,7 @@ def first_tapes(archive: Archive, conn: Connection) -> tuple[str, ...]:
 
 def claim_batch(archive: Archive, conn: Connection, ours: Sequence[str]) -> list[Due]:
     """Claim what is written to these mounted tapes next, until an index is due; [] when nothing fits any more."""
-    shelf, waiting = _look(archive, conn)
+    shelf, waiting = _look(archive, conn, ours)
     batch: list[Due] = []
     size = 0
     for due in waiting:
@@ -154,7 +154,7 @@ def claim_batch(archive: Archive, conn: Connection, ours: Sequence[str]) -> list
 
 def put_off(archive: Archive, conn: Connection, serials: Sequence[str] | None, error: HoldfastError) -> None:
     """Tell what would be written to these tapes, or to any, why it waits."""
-    shelf, waiting = _look(archive, conn)
+    shelf, waiting = _look(archive, conn, serials or ())
     serials = list(shelf.rooms) if serials is None else serials
     for due in waiting:
         try:
@@ -184,12 +184,12 @@ def somebody_waits(conn: Connection) -> bool:
     return bool(requests.all(conn, "undelivered"))
 
 
-def _look(archive: Archive, conn: Connection) -> tuple[Shelf, list[Due]]:
+def _look(archive: Archive, conn: Connection, ours: Sequence[str] = ()) -> tuple[Shelf, list[Due]]:
     conn.execute("select pg_advisory_xact_lock(hashtextextended('allocation', 0))")
     rule = archive.settings
     rooms = tapes.all(conn, "rooms", site=archive.site)
     shelf = Shelf(rooms, reserve=rule.library.reserve, open_pairs=rule.write.open_pairs)
-    return shelf, [Due(row, row["copies"]) for row in packages.all(conn, "to_write", limit=_LOOK)]
+    return shelf, [Due(row, row["copies"]) for row in packages.all(conn, "to_write", ours=list(ours), limit=_LOOK)]
 
 
 def _worth_it(archive: Archive, conn: Connection, waiting: Sequence[Due], *, sessions: int) -> bool:

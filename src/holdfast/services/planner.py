@@ -113,7 +113,7 @@ def _worth_writing(archive: Archive, conn: Connection) -> bool:
     try:
         return bool(first_tapes(archive, conn))
     except LibraryUnavailable:
-        return bool(packages.all(conn, "to_write", limit=1))  # the job says why they wait
+        return bool(packages.all(conn, "to_write", ours=[], limit=1))  # the job says why they wait
 
 
 def _mend(archive: Archive, conn: Connection) -> None:

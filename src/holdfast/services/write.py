@@ -57,7 +57,7 @@ def _session(archive: Archive, serials: Sequence[str]) -> bool:
         with mounted(archive, serials, "write", "write") as sessions:
             with archive.database.transaction() as conn:
                 jobs.defer(conn, "write", "next")  # other tapes may be worth a mount too
-            _fill(archive, {session.serial: session for session in sessions})
+            return _fill(archive, {session.serial: session for session in sessions})
     except MediumFailed as error:
         # A tape that cannot be mounted, or not be given back: its twin is not to blame, and is written in the next round.
         if serial := _serial(error):
@@ -74,23 +74,23 @@ def _session(archive: Archive, serials: Sequence[str]) -> bool:
         with suppress(HoldfastError), archive.database.transaction() as conn:
             for serial in serials:
                 jobs.defer(conn, "check", serial)
-    return True
 
 
-def _fill(archive: Archive, sessions: Mapping[str, TapeSession]) -> None:
-    """Write batch after batch until nothing fits, a tape fails, or the session has lasted while others wait."""
+def _fill(archive: Archive, sessions: Mapping[str, TapeSession]) -> bool:
+    """Write batch after batch until nothing fits, a tape fails, or it has lasted while others wait; say if there was any."""
     done = 0
     while not archive.stopping.is_set():
         batch = _next(archive, list(sessions))
         if not batch:
-            return
+            break
         crash_point("write.reserved")
-        if not _write_batch(archive, sessions, batch):
-            return
         done += sum(due.needed for due in batch)
+        if not _write_batch(archive, sessions, batch):
+            break
         with archive.database.transaction() as conn:
             if done >= archive.settings.write.session and somebody_waits(conn):
-                return
+                break
+    return done > 0
 
 
 def _next(archive: Archive, serials: Sequence[str]) -> list[Due]:

@@ -52,16 +52,17 @@ update package set state = %(to)s, attempt = attempt + 1 where id = %(id)s and s
 returning *
 
 -- to_write --
--- Packages in staging with copies to write, those that wait longest first; copies whose writer is gone are taken over.
+-- Packages in staging with copies to write, those that wait longest first; copies whose writer is gone are taken over, by
+-- us too when we have his tapes.
 select package.*, coalesce(dataset.metadata->>'proposal', dataset.metadata->>'beamline', '') as family, owed.copies, owed.since,
   array(select distinct tape from copy where package = package.id and tape is not null) as used
 from (
   select package, min(created_at) as since,
     jsonb_agg(jsonb_build_object('id', id, 'tape', tape, 'attempt', attempt, 'problem', problem) order by number) as copies
-  from copy where state in ('planned', 'writing') and next_try <= now() and not exists (
+  from copy where state in ('planned', 'writing') and next_try <= now() and (tape = any(%(ours)s) or not exists (
     select from pg_locks where locktype = 'advisory' and objsubid = 1
       and database = (select oid from pg_database where datname = current_database())
-      and ((classid::bigint << 32) | objid::bigint) = hashtextextended('write:' || copy.tape, 0))
+      and ((classid::bigint << 32) | objid::bigint) = hashtextextended('write:' || copy.tape, 0)))
   group by package) as owed
 join package on package.id = owed.package join dataset on dataset.id = package.dataset
 where package.state = 'staged' order by owed.since, package.id limit %(limit)s
