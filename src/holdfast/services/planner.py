@@ -126,8 +126,9 @@ def _mend(archive: Archive, conn: Connection) -> None:
     for row in copies.all(conn, "unreadable", limit=_BATCH):
         error = OperatorNeeded(what=f"Every copy of {row['name']} is lost: no tape has it as it was archived.")
         copies.first(conn, "waits", id=row["id"], **described(error))
-        events.add(
-            conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
-            files=row["files"], bytes=row["payload"],
-        )  # fmt: skip
+        if not row["told"]:
+            events.add(
+                conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
+                files=row["files"], bytes=row["payload"],
+            )  # fmt: skip
     end_repacks(archive, conn)

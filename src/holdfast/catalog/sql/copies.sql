@@ -122,7 +122,9 @@ order by package.id limit %(limit)s
 
 -- unreadable --
 -- Copies owed of packages of which no tape has anything that could be read, and which nobody said so of.
-select copy.id, copy.attempt, copy.package, package.name, package.dataset, package.files, package.payload
+select copy.id, copy.package, package.name, package.dataset, package.files, package.payload, exists (
+    select from copy as told where told.package = copy.package and told.state = 'planned'
+      and (told.problem->>'code' = 'operator-needed' or told.id < copy.id)) as told
 from copy join package on package.id = copy.package and package.state = 'released'
 where copy.state = 'planned' and copy.problem->>'code' is distinct from 'operator-needed' and not exists (
   select from copy as other where other.package = copy.package and other.state in ('written', 'verified', 'suspect'))
