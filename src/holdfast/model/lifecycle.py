@@ -37,12 +37,14 @@ MOVES: Final[Mapping[str, Moves]] = {
         retired="",
     ),
     "tape": _moves(
-        active="full suspect disabled broken retired",
-        full="active suspect disabled broken retired",
-        suspect="active full disabled broken retired",
-        disabled="active full retired",
-        broken="active full disabled retired",
-        missing="retired",  # into and out of it a tape comes by what the library says
+        new="active full disabled retired",  # not written before an operator has added it
+        active="full suspect disabled exported broken retired",
+        full="active suspect disabled exported broken retired",
+        suspect="active full disabled exported broken retired",
+        disabled="active full exported retired",
+        exported="active full retired",
+        broken="active full disabled exported retired",
+        missing="exported retired",  # into and out of it a tape comes by what the library says
         retired="",
     ),
     "request": _moves(
@@ -66,7 +68,7 @@ MOVES: Final[Mapping[str, Moves]] = {
 
 
 # Tapes that an operator took out of use are not mounted; what is on them waits, or is read from a twin.
-OUT_OF_USE: Final = frozenset({"disabled", "retired"})
+OUT_OF_USE: Final = frozenset({"disabled", "exported", "retired"})
 
 
 def sources(thing: str, target: str) -> list[str]:

@@ -151,13 +151,18 @@ class TapeLibrary(Protocol):
         """Return what is known of a volume without mounting it. Raises NotFound."""
 
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None, avoid: Collection[str] = ()
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> AbstractContextManager[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end.
 
         Locks are taken in one order, so that two callers never wait for each other. A volume that is not consistent
-        is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all. Drives to
-        `avoid` are taken when no other is free. Raises Busy (no drive or tape in time), MediumFailed (cannot be
+        is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all. Pairs
+        of tape and drive to `avoid` come together when no other drive is free. Raises Busy (no drive or tape in time), MediumFailed (cannot be
         mounted, or frozen and `mode` is "write"; its details have `tape` and `drive`).
         """
 

@@ -152,13 +152,18 @@ def _take_tape(path: Path, serial: str, deadline: Deadline) -> Lock:
     return lock
 
 
-def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadline) -> list[Lock]:
-    """Take one drive for each tape, of those that it wants, all at once or wait without holding any. Raises Busy."""
+def take_drives(
+    folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadline, liked: Sequence[Sequence[str]]
+) -> list[Lock]:
+    """Take one drive for each tape, of those that it wants, all at once or wait without holding any.
+
+    When drives that they like are free for all tapes, these are taken. Raises Busy.
+    """
     names = sorted({drive for drives in wanted for drive in drives})
     while True:
         with _drive_table(folder):
             free = {drive: lock for drive in names if (lock := try_lock(folder / f"drive-{drive}")) is not None}
-            chosen = assign(wanted, free) or []
+            chosen = assign(liked, free) or assign(wanted, free) or []
             release(lock for drive, lock in free.items() if drive not in chosen)
             if chosen or not wanted:
                 return [free[drive] for drive in chosen]

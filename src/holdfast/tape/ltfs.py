@@ -259,11 +259,16 @@ class LtfsLibrary:
 
     @contextlib.contextmanager
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None, avoid: Collection[str] = ()
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> Iterator[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end; `timeout` in seconds.
 
-        Drives to `avoid` are taken when no other is free. Raises Busy, MediumFailed (cannot be mounted, hangs, or frozen and `mode` is "write"), NotFound,
+        Pairs of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (cannot be mounted, hangs, or frozen and `mode` is "write"), NotFound,
         LibraryUnavailable, InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
         # Looked at anew, so that a mount point that is away is not taken for tapes that are.

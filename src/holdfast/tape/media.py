@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from holdfast.errors import InvalidInput
@@ -59,15 +59,13 @@ def tape_types(kinds: Iterable[tuple[str, int]]) -> list[str]:
     return types
 
 
-def candidates(
-    drives: Mapping[str, str], tapes: Mapping[str, str], mode: Mode, avoid: Collection[str] = ()
-) -> list[Sequence[str]]:
+def candidates(drives: Mapping[str, str], tapes: Mapping[str, str], mode: Mode) -> list[Sequence[str]]:
     """Return for each tape (serial: media type) the drives (name: kind) that take it, the most limited ones first.
 
-    Those to `avoid` come last. Raises InvalidInput when no drive takes a tape, or there are never enough drives for all of them.
+    Raises InvalidInput when no drive takes a tape, or there are never enough drives for all of them.
     """
     breadth = {kind: len(DRIVES[kind]) if kind else len(MEDIA) for kind in drives.values()}
-    ordered = sorted(drives, key=lambda name: (name in avoid, breadth[drives[name]]))
+    ordered = sorted(drives, key=lambda name: breadth[drives[name]])
     found: list[Sequence[str]] = []
     for serial, medium in tapes.items():
         fitting = [name for name in ordered if takes(drives[name], medium, mode)]

@@ -24,22 +24,25 @@ def drive_sessions(
     mode: Mode,
     timeout: float | None,
     mount: Callable[[str, Lock, Lock], Session],
-    avoid: Collection[str] = (),
+    avoid: Collection[tuple[str, str]] = (),
 ) -> Iterator[Sequence[Session]]:
     """Take a drive (name: kind) for each tape (serial, media type), mount each, and close all at the end.
 
-    `mount` gets serial, tape and drive; from then on the session gives both back. `timeout` is in seconds; drives to
-    `avoid` are taken when no other is free. Raises Busy, MediumFailed (its details have tape and drive), InvalidInput
+    `mount` gets serial, tape and drive; from then on the session gives both back. `timeout` is in seconds; pairs
+    of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (its details have tape and drive), InvalidInput
     (a tape twice, no drive that takes it, or more tapes than drives).
     """
     serials = [serial for serial, _ in tapes]
     if len(set(serials)) < len(serials):
         raise InvalidInput(what=f"{', '.join(serials)}: a tape can be in one drive only.")
-    wanted = candidates(drives, dict(tapes), mode, avoid)
+    wanted = candidates(drives, dict(tapes), mode)
+    liked = [
+        [name for name in each if (serial, name) not in avoid] for serial, each in zip(serials, wanted, strict=True)
+    ]
     deadline = Deadline(timeout)
     held = take_tapes(locks, serials, deadline)
     try:
-        taken = take_drives(locks, wanted, deadline)
+        taken = take_drives(locks, wanted, deadline, liked)
     except BaseException:
         release(held.values())
         raise

@@ -166,11 +166,16 @@ class SimulatedLibrary:
 
     @contextlib.contextmanager
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None, avoid: Collection[str] = ()
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> Iterator[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end; `timeout` in seconds.
 
-        Drives to `avoid` are taken when no other is free. Raises Busy, MediumFailed (cannot be mounted, or frozen and `mode` is "write"), NotFound, LibraryUnavailable,
+        Pairs of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (cannot be mounted, or frozen and `mode` is "write"), NotFound, LibraryUnavailable,
         InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
         layout = self._check_known(serials)
@@ -188,6 +193,8 @@ class SimulatedLibrary:
         if not known or media_type not in {"", known}:
             what = f"a bar code that ends with {media_type}" if media_type else "the bar code of a tape"
             raise InvalidInput(what=f"{serial} is not {what}: six letters or digits and the type, as HF0100L8.")
+        if capacity < _MB:
+            raise InvalidInput(what=f"A tape of {capacity} bytes is too small: 1 MB is the least.")
         warning = int(capacity * _EARLY_WARNING)
         with (self.root / ".library" / "create.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

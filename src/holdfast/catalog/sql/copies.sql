@@ -77,7 +77,7 @@ update copy set check_wanted = now(), moved = 0 where state = 'verified'
 -- Of packages that were not read for so long, the copy that was read longest ago, the oldest packages first.
 update copy set check_wanted = now(), moved = 0 where id in (
   select (array_agg(copy.id order by copy.verified_at, copy.number))[1] from copy join tape on tape.serial = copy.tape
-  where copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
+  where copy.state = 'verified' and tape.state not in ('disabled', 'exported', 'missing', 'retired')
   group by copy.package
   having max(copy.verified_at) < now() - make_interval(days => %(days)s) and count(copy.check_wanted) = 0
   order by max(copy.verified_at), copy.package
@@ -98,7 +98,7 @@ order by package limit %(limit)s
 -- unproven --
 -- Copies to read: written and not read back, suspect, or asked for.
 select copy.id from copy join tape on tape.serial = copy.tape
-where next_try <= now() and tape.state not in ('disabled', 'retired')
+where next_try <= now() and tape.state not in ('disabled', 'exported', 'retired')
   and (copy.state in ('written', 'suspect') or (copy.state = 'verified' and check_wanted is not null)) and not exists (
   select from pg_locks where locktype = 'advisory' and objsubid = 1
     and database = (select oid from pg_database where datname = current_database())
