@@ -51,7 +51,8 @@ select drive, count(*) as mounts, coalesce(sum(bytes_read), 0)::bigint as bytes_
   coalesce(sum(bytes_written), 0)::bigint as bytes_written, max(coalesce(ended_at, now())) as last_used,
   count(*) filter (where problem = any(%(failures)s)) as failures,
   coalesce(sum(recovered_errors), 0)::bigint as recovered_errors, coalesce(sum(permanent_errors), 0)::bigint as permanent_errors,
-  (array_agg(after order by id desc) filter (where ended_at is not null))[1] as counters
+  (select after from mount as last where last.drive = mount.drive and last.site = %(site)s and last.ended_at is not null
+   order by last.id desc limit 1) as counters
 from mount where site = %(site)s group by drive
 
 -- last_day --
@@ -59,5 +60,5 @@ from mount where site = %(site)s group by drive
 select drive, count(*) filter (where began_at > now() - interval '24 hours') as mounts,
   coalesce(sum(extract(epoch from coalesce(ended_at, now()) - greatest(began_at, now() - interval '24 hours')))
            / 86400, 0)::float as busy
-from mount where site = %(site)s and coalesce(ended_at, now()) > now() - interval '24 hours'
+from mount where site = %(site)s and (ended_at is null or ended_at > now() - interval '24 hours')
 group by drive

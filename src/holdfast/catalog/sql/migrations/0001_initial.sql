@@ -139,6 +139,7 @@ create table mount (
 create index mount_tape on mount (tape, id);
 create index mount_drive on mount (drive, id);
 create index mount_began on mount (began_at);
+create index mount_ended on mount (ended_at);
 -- planner: those that nobody ended.
 create index mount_open on mount (tape) where ended_at is null;
 
