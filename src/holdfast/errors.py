@@ -11,7 +11,7 @@
     ├── IntegrityError        bytes are not what they were
     │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
     ├── OperatorNeeded        a person must act
-    │   ├── MediumFailed, SchemaMismatch, LibraryUnavailable
+    │   ├── MediumFailed (TapeFrozen, WrongTape), SchemaMismatch, LibraryUnavailable
     └── Refused               a server's answer, with the code of one of the above
 
 Each class has a stable `code` (REST problem type, CLI JSON, catalogue rows) and a `template` for its
@@ -250,6 +250,18 @@ class MediumFailed(OperatorNeeded):
     code = "medium-failed"
     template = "{medium} failed: {why}."
     advice = "It gets no more writes; its content is copied elsewhere by itself. Inspect or replace it."
+
+
+class TapeFrozen(MediumFailed):
+    """A tape had a permanent write error: it can be read, never written."""
+
+    code = "tape-frozen"
+
+
+class WrongTape(MediumFailed):
+    """Another tape is where this one should be."""
+
+    code = "wrong-tape"
 
 
 class SchemaMismatch(OperatorNeeded):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_what_was_known_stays_known_without_the_tape(tmp_path: Path) -> None:
     volume = pretended(tmp_path).stat(SERIAL)
     assert (volume.generation, volume.lock_state, volume.consistent) == (generation, 0, True)
     assert 0 < volume.free < volume.capacity - 3_000_000
-    assert volume.health == {"mediaLoads": 3, "mediaEfficiency": -1}
+    assert volume.health == {"mediaLoads": 3, "mediaEfficiency": -1, "mediaStorageAlert": 0}
     assert pretended(tmp_path).inventory()[0].state == "active"
 
 
@@ -166,6 +167,21 @@ def test_a_mount_point_that_hangs_is_unavailable_and_then_there_again(tmp_path: 
         pass
     (tmp_path / "hang").unlink()
     assert len(library.inventory()) == 3
+
+
+def test_flags_are_cleared_when_they_are_known(tmp_path: Path) -> None:
+    """LTFS keeps the flags of a drive; the next tape in it is not to be blamed for them."""
+    library = pretended(tmp_path)
+    path = index_path(library.root, "HF0001L8")
+    index = load_index(path)
+    save_index(path, replace(index, counters={**index.counters, "mediaStorageAlert": 0x50}))
+    with library.sessions(["HF0001L8"], "read", timeout=0):
+        pass
+    assert library.stat("HF0001L8").health["mediaStorageAlert"] == 0x50
+    assert load_index(path).counters["mediaStorageAlert"] == 0
+    with library.sessions(["HF0001L8"], "read", timeout=0):
+        pass
+    assert library.stat("HF0001L8").health["mediaStorageAlert"] == 0
 
 
 def test_attributes_are_those_of_linux(tmp_path: Path) -> None:

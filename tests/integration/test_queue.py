@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,8 @@ class Asking:
         return getattr(self._library, name)
 
     @contextmanager
-    def sessions(self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None) -> Iterator[object]:
-        with self._library.sessions(serials, mode, timeout=timeout) as opened:
+    def sessions(self, serials: Sequence[str], mode: Mode, **how: Any) -> Iterator[object]:
+        with self._library.sessions(serials, mode, **how) as opened:
             self._ask()
             yield opened
 

@@ -21,8 +21,11 @@ from holdfast.workers.worker import HANDLERS
 ROOT = Path(__file__).parents[2]
 DESIGN = (ROOT / "docs/explanation/design.md").read_text(encoding="utf-8")
 NOT_IN_BODY = {"dataset", "person"}
-# f"request.{state}": how a request ends
-ENDINGS = {"request.{}": {"request.delivered", "request.failed"}}
+# f"request.{state}": how a request ends; f"tape.{to}": how an operator takes a tape out
+ENDINGS = {
+    "request.{}": {"request.delivered", "request.failed"},
+    "tape.{}": {"tape.disabled", "tape.exported"},
+}
 
 
 def page(name: str) -> str:

@@ -171,6 +171,12 @@ def test_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kinds
     assert parse_kinds(load(tmp_path).library.drives) == [("", 3)]
 
 
+def test_new_tapes_are_adopted_or_not(tmp_path: Path) -> None:
+    assert load(tmp_path).library.adopt == "all"
+    with pytest.raises(SettingsError, match=r"library\.adopt .*'some' is not one of all, none"):
+        load(tmp_path, overrides={"library.adopt": "some"})
+
+
 def test_the_library_is_of_the_kind_that_was_set(tmp_path: Path) -> None:
     assert isinstance(open_library(load(tmp_path)), SimulatedLibrary)
     real = {"library.kind": "ltfs", "library.path": "/offline"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`holdfast admin`: what only an operator does, with tapes, the library, and the archive in numbers."""
+"""`holdfast admin`: what only an operator does, with tapes, drives, the library, and the archive in numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from holdfast.app import open_library, set_up_library
+from holdfast.cli.drives import drive, mounts
 from holdfast.cli.exits import exit_code
 from holdfast.cli.options import config_option, data_option, json_option, settings
 from holdfast.cli.output import give, say, size, table
@@ -69,7 +70,7 @@ def check(path: str, serial: str | None, yes: bool, data: str, config: str | Non
 @data_option
 @config_option
 def put_back(name: str, data: str, config: str | None) -> None:
-    """Let the tape or drive NAME be used again that was taken out of use because it did not answer.
+    """Let the tape or drive NAME be used again that is out of use, without a running archive.
 
     See first that the library itself can use it. `holdfast status` lists the drives that are out of use, and why.
     """
@@ -124,6 +125,6 @@ def _run(scratch: Scratch, *, as_json: bool) -> None:
         raise click.exceptions.Exit(exit_code(LibraryUnavailable(path="", why="")))
 
 
-for command in (tape, statistics, packages):
+for command in (tape, drive, mounts, statistics, packages):
     admin.add_command(command)
 COMMANDS = (admin,)

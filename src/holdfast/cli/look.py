@@ -8,6 +8,7 @@ from typing import Final
 
 import click
 
+from holdfast.cli.drives import told
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, size, table
 from holdfast.wire.datasets import DatasetDetail, File
@@ -174,8 +175,14 @@ def _status(found: Status) -> None:
             right=(1, 2),
         )
         say("")
-    table(("drive", "tape"), [(d.drive, d.tape or "empty") for d in found.drives])
-    say("")
+    drives = [(d.drive, d.tape or "-", f"{d.mounts_last_day}", f"{d.busy:.0%}", told(d)) for d in found.drives]
+    table(("drive", "tape", "mounts 24 h", "in use 24 h", ""), drives, right=(2, 3))
+    out = sum(d.reason is not None for d in found.drives)
+    warned = [t.serial for t in found.tapes if t.warned]
+    say(
+        f"{found.mounts_last_day} mounts in 24 hours; {out} of {len(found.drives)} drives out of use; "
+        f"tapes that may be about to fail: {', '.join(warned) or 'none'}\n"
+    )
     rows = [
         (
             t.serial,

@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`holdfast admin tape`: look at tapes, take them out of use and into use again, retire them."""
+"""`holdfast admin tape`: look at tapes, add them, take them out of use and into use again, export and retire them."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 import click
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import duration, give, moment, say, size, table
-from holdfast.wire.tapes import Tape, TapeDetail
+from holdfast.settings.values import Size, parse
+from holdfast.wire.tapes import NewTape, Tape, TapeDetail, Wear
 
 _NAMED: Final = 20  # packages that are named
 
 
 @click.group()
 def tape() -> None:
-    """Look at tapes, take them out of use and into use again, retire them."""
+    """Look at tapes, add them, take them out of use and into use again, export and retire them."""
 
 
 @tape.command("list")
@@ -30,16 +32,30 @@ def list_tapes(state: str | None, as_json: bool, data: str) -> None:
     if as_json:
         give({"items": [item.model_dump(mode="json") for item in found]})
         return
-    head = ("tape", "type", "state", "used", "free", "dead", "copies", "twin", "last read back", "")
-    table(head, [_row(item) for item in found], right=(3, 4, 5, 6))
+    head = (
+        "tape", "type", "state", "batch", "used", "free", "dead", "copies", "twin", "loads", "corrected/GB", "not corrected",
+        "last mounted", "last read back", "",
+    )  # fmt: skip
+    table(head, [_row(item) for item in found], right=(4, 5, 6, 7, 9, 10, 11))
 
 
 def _row(item: Tape) -> tuple[str, ...]:
+    wear = item.wear
+    permanent = [wear.permanent_write_errors, wear.permanent_read_errors] if wear else [None]
     return (
-        item.serial, item.media_type, item.state, size(item.used), size(item.free), size(item.dead), f"{item.copies}",
-        item.twin or "-", moment(item.last_verified) if item.last_verified else "never",
-        item.problem.sentence if item.problem else "",
+        item.serial, item.media_type, item.state, item.batch or "-", size(item.used), size(item.free), size(item.dead),
+        f"{item.copies}", item.twin or "-", _number(wear.loads if wear else None), _number(wear.recovered_per_gb if wear else None),
+        "-" if None in permanent else f"{sum(filter(None, permanent))}", _when(item.last_mounted),
+        _when(item.last_verified), item.problem.sentence if item.problem else "",
     )  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _when(at: datetime | None) -> str:
+    return moment(at) if at else "never"
 
 
 @tape.command("show")
@@ -61,12 +77,82 @@ def _detail(found: TapeDetail) -> None:
         f"{size(found.used)} of {size(found.capacity)} used, {size(found.free)} free, {size(found.dead)} dead; "
         f"index generation {found.generation}, lock state {found.lock_state}"
     )
-    last = moment(found.last_verified) if found.last_verified else "never"
-    say(f"twin {found.twin or 'none'}; last read back {last}\n")
+    say(
+        f"twin {found.twin or 'none'}; last mounted {_when(found.last_mounted)}, last read back {_when(found.last_verified)}"
+    )
+    say(f"batch {found.batch or 'not known'}; for {', '.join(found.families) or 'anybody'}")
+    if found.undecided:
+        say(f"it failed in drive {', '.join(found.undecided)}; nobody knows yet whether tape or drive is to blame")
+    if found.wear:
+        _worn(found.wear)
+    say("")
     table(("copies", "number", "bytes"), [(c.state, f"{c.count}", size(c.bytes)) for c in found.held], right=(1, 2))
     if found.health:
         say("")
         table(("counter", "value"), [(name, f"{value}") for name, value in sorted(found.health.items())], right=(1,))
+
+
+def _worn(wear: Wear) -> None:
+    say(
+        f"loaded {_number(wear.loads)} times; {_number(wear.mb_written)} MB written, {_number(wear.mb_read)} MB read; "
+        f"{_number(wear.recovered_per_gb)} errors corrected in each GB"
+    )
+    rows = [
+        ("writing", _number(wear.recovered_write_errors), _number(wear.permanent_write_errors)),
+        ("reading", _number(wear.recovered_read_errors), _number(wear.permanent_read_errors)),
+    ]
+    table(("errors", "corrected", "not corrected"), rows, right=(1, 2))
+    if wear.alerts:
+        say(f"the drive says: {', '.join(wear.alerts)}")
+
+
+def _bytes(text: str) -> int:
+    try:
+        return int(str(parse(text, Size, is_text=True)))
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--capacity") from error
+
+
+@tape.command()
+@click.argument("serial")
+@click.option("--batch", help="Who made it, and when; twins should be of different batches.")
+@click.option("--family", "families", multiple=True, help="Whose data it is meant for; may be repeated.")
+@click.option("--capacity", help="Of a simulated tape that is made, as 2 GB.  [default: library.capacity]")
+@click.option("--media", help="The media type of a simulated tape that is made, as L8.")
+@json_option
+@data_option
+def add(
+    serial: str,
+    batch: str | None,
+    families: tuple[str, ...],
+    capacity: str | None,
+    media: str | None,
+    as_json: bool,
+    data: str,
+) -> None:
+    """Take the new tape SERIAL into use, and record what it is; a simulated library makes it.
+
+    For a tape that is in use already, only what is given is recorded.
+    """
+    wanted = NewTape(
+        serial=serial, batch=batch, families=list(families) or None, media_type=media,
+        capacity=_bytes(capacity) if capacity else None,
+    )  # fmt: skip
+    with connect(data) as client:
+        found = client.add_tape(wanted)
+    give(found) if as_json else say(f"Tape {serial} is {found.state}.")
+
+
+@tape.command()
+@click.argument("serial")
+@click.option("--reason", required=True, help="Why, and where it is.")
+@json_option
+@data_option
+def export(serial: str, reason: str, as_json: bool, data: str) -> None:
+    """Note that tape SERIAL is taken out of the library on purpose; enable it when it is back."""
+    with connect(data) as client:
+        found = client.export_tape(serial, reason)
+    give(found) if as_json else say(f"Tape {serial} is {found.state}. It can be taken out of the library.")
 
 
 @tape.command()

@@ -24,10 +24,21 @@ from holdfast.wire.datasets import (
     FoundFile,
     FoundFiles,
 )
+from holdfast.wire.drives import Drive, DrivePage, DriveWish, MountPage
 from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
 from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
-from holdfast.wire.tapes import Repack, RepackWish, Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
+from holdfast.wire.tapes import (
+    NewTape,
+    Repack,
+    RepackWish,
+    Retirement,
+    RetireWish,
+    Tape,
+    TapeDetail,
+    TapePage,
+    TapeWish,
+)
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -176,9 +187,33 @@ class Client:
         """Plan that a tape leaves for good; `apply` does it."""
         return self._post(f"/tapes/{quote(serial, safe='')}/retire", RetireWish(apply=apply), Retirement)
 
+    def add_tape(self, tape: NewTape) -> TapeDetail:
+        """Take a new tape into use; a simulated one is made."""
+        return self._post("/tapes", tape, TapeDetail)
+
+    def export_tape(self, serial: str, reason: str) -> TapeDetail:
+        """Note that a tape is taken out of the library on purpose."""
+        return self._post(f"/tapes/{quote(serial, safe='')}/export", TapeWish(reason=reason), TapeDetail)
+
     def repack_tapes(self, serials: Sequence[str], *, media: str = "", apply: bool = False) -> Repack:
         """Plan that tapes, or all of a media type, are emptied onto others; `apply` begins."""
         return self._post("/tapes/repack", RepackWish(tapes=list(serials), media=media, apply=apply), Repack)
+
+    def drives(self) -> list[Drive]:
+        """Return all drives."""
+        return self._get("/drives", DrivePage).items
+
+    def disable_drive(self, drive: str, reason: str) -> Drive:
+        """Take a drive out of use; one in use is out when its tape is."""
+        return self._post(f"/drives/{_segment(drive)}/disable", DriveWish(reason=reason), Drive)
+
+    def enable_drive(self, drive: str) -> Drive:
+        """Take a drive into use again."""
+        return self._post(f"/drives/{_segment(drive)}/enable", None, Drive)
+
+    def mounts(self, *, tape: str | None = None, drive: str | None = None, limit: int = 50) -> MountPage:
+        """Return the newest mounts, of one tape, of one drive, or all."""
+        return self._get("/mounts", MountPage, tape=tape, drive=drive, limit=limit)
 
     def events(self, *, after: str = "", limit: int = 100, dataset: str | None = None) -> EventPage:
         """Return events after a cursor."""

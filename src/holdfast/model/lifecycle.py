@@ -37,13 +37,15 @@ MOVES: Final[Mapping[str, Moves]] = {
         retired="",
     ),
     "tape": _moves(
-        active="full suspect disabled repacking broken retired",
-        full="active suspect disabled repacking broken retired",
-        suspect="active full disabled repacking broken retired",
-        disabled="active full repacking retired",
-        repacking="active full disabled broken retired",  # disabled: it is empty
-        broken="active full disabled repacking retired",
-        missing="retired",  # into and out of it a tape comes by what the library says
+        new="active full disabled retired",  # not written before an operator has added it
+        active="full suspect disabled repacking exported broken retired",
+        full="active suspect disabled repacking exported broken retired",
+        suspect="active full disabled repacking exported broken retired",
+        disabled="active full repacking exported retired",
+        repacking="active full disabled exported broken retired",  # disabled: it is empty
+        exported="active full retired",
+        broken="active full disabled repacking exported retired",
+        missing="exported retired",  # into and out of it a tape comes by what the library says
         retired="",
     ),
     "request": _moves(
@@ -67,7 +69,7 @@ MOVES: Final[Mapping[str, Moves]] = {
 
 
 # Tapes that an operator took out of use are not mounted; what is on them waits, or is read from a twin.
-OUT_OF_USE: Final = frozenset({"disabled", "retired"})
+OUT_OF_USE: Final = frozenset({"disabled", "exported", "retired"})
 
 
 def sources(thing: str, target: str) -> list[str]:

@@ -103,8 +103,10 @@ def choose_pair(
     # Also the tape whose twin broke or is full, while it has room.
     paired = {room.serial for pair in pairs for room in pair}
     alone = [room for room in known.values() if room.serial not in paired and room.serial not in busy]
+    meant = [room for room in alone if family and family in room.families]
     # A pair is a habit and no rule: when no twins have room, any two tapes may become some.
-    return _new_pair(alone, size) or _new_pair([room for room in known.values() if room.serial not in busy], size)
+    any_two = [room for room in known.values() if room.serial not in busy]
+    return _new_pair(meant, size) or _new_pair(alone, size) or _new_pair(any_two, size)
 
 
 def _new_pair(rooms: Sequence[Room], size: int) -> tuple[str, str] | None:

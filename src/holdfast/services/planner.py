@@ -27,9 +27,14 @@ from holdfast.catalog.queries import (
     tapes,
 )
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
+from holdfast.model.health import Counters
 from holdfast.model.profile import SHIPPED
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
+from holdfast.services.blame import apply_verdict
+from holdfast.services.drives import survey_drives
+from holdfast.services.health import notice
+from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 from holdfast.services.repack import end_repacks
@@ -55,16 +60,25 @@ def survey_tapes(archive: Archive, conn: Connection) -> None:
         row = known.get(tape.serial)
         if row and row["state"] == "retired":
             continue
+        if row and row["state"] in {"new", "exported"} and tape.state == "missing":
+            continue  # somebody has it on purpose, and it is as it was
+        counters: Counters = {}
         said: dict[str, Any] = {"state": tape.state, "capacity": 0, "free": 0, "generation": 0, "lock_state": 0}
         if tape.state != "missing":
             volume = archive.library.stat(tape.serial)
             said |= {key: getattr(volume, key) for key in ("capacity", "free", "generation", "lock_state")}
+            counters = volume.health
+        if row and counters and row["health"] != counters:
+            notice(archive, conn, tape.serial, counters)
         if row and all(row[key] == said[key] for key in ("free", "generation", "lock_state")):
             gone = {"missing", "broken"}
             if (said["state"] in gone) == (row["state"] in gone):
                 continue
         place = {"site": archive.site, "library": str(archive.settings.library_path), "media_type": tape.media_type}
-        tapes.run(conn, "upsert", serial=tape.serial, **place, **said)
+        first = tape.state if archive.settings.library.adopt == "all" else "new"
+        tapes.run(conn, "upsert", serial=tape.serial, first=first, **place, **said)
+        if row is None:
+            notice(archive, conn, tape.serial, counters)
 
 
 def plan(archive: Archive) -> int:
@@ -74,6 +88,10 @@ def plan(archive: Archive) -> int:
     try:
         with archive.database.transaction() as conn:
             survey_tapes(archive, conn)
+        with archive.database.transaction() as conn:
+            survey_mounts(archive, conn)
+            survey_drives(archive, conn)
+            apply_verdict(archive, conn)
     except LibraryUnavailable as error:
         # What needs no tape goes on, and what does says itself why it waits (P10).
         _LOG.warning("%s", error)

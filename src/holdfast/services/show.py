@@ -19,11 +19,13 @@ from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.drives import drive_states
+from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
 from holdfast.wire.datasets import Copy, Dataset, DatasetDetail, File, FoundFile, Package
 from holdfast.wire.model import Pending, Problem
 from holdfast.wire.requests import Differing, Release, Request, RequestPart, Undelivered
-from holdfast.wire.status import Area, Count, Drive, ErrorLine, Event, Queue, Status, Tape
+from holdfast.wire.status import Area, Count, ErrorLine, Event, Queue, Status, Tape
 
 _UNDELIVERED: Final = 1000  # named in an answer
 _ERRORS: Final = 10  # newest in the status
@@ -249,7 +251,8 @@ def overview(archive: Archive) -> Status:
             version=__version__,
             **{key: totals[key] for key in ("datasets", "safe", "files", "bytes")},
             queues=[Queue(**row) for row in status.all(conn, "queues")],
-            drives=[Drive(drive=drive, tape=tape) for drive, tape in archive.library.drives().items()],
+            drives=(drives := drive_states(archive, conn)),
+            mounts_last_day=sum(drive.mounts_last_day for drive in drives),
             tapes=[_tape(row) for row in tapes.all(conn, "all")],
             areas=[_area(archive, conn)],
             copies=[Count(state=r["state"], count=r["copies"], bytes=r["bytes"]) for r in status.all(conn, "copies")],
@@ -262,7 +265,10 @@ def overview(archive: Archive) -> Status:
 
 
 def _tape(row: Row) -> Tape:
-    return Tape(**{key: row[key] for key in Tape.model_fields.keys() - {"problem"}}, problem=problem_of(row))
+    problem = problem_of(row)
+    warned = problem is not None and problem.code in {WARNED, BLAMED}
+    keep = Tape.model_fields.keys() - {"problem", "warned"}
+    return Tape(**{key: row[key] for key in keep}, problem=problem, warned=warned)
 
 
 def _area(archive: Archive, conn: Connection) -> Area:

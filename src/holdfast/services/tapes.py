@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators do with tapes: look, take out of use, take into use again, retire.
+"""What operators do with tapes: look, add, take out of use, take into use again, export, retire.
 
-A disabled tape is neither written nor read; copies on it still count, for the bytes are there. A retired tape leaves
-the library: that is allowed only when every package on it has its proven copies elsewhere (P3).
+A disabled tape is neither written nor read; copies on it still count, for the bytes are there. So it is with an exported
+one, which is out of the library on purpose. A retired tape leaves the library: that is allowed only when every package
+on it has its proven copies elsewhere (P3).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, Final
 
 from psycopg.types.json import Jsonb
 
@@ -15,11 +17,20 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, tapes
 from holdfast.errors import Conflict, NotFound
+from holdfast.model.health import wear
 from holdfast.model.problem import told
 from holdfast.services.archive import Archive
+from holdfast.services.blame import verdict
+from holdfast.services.planner import survey_tapes
 from holdfast.services.show import problem_of
+from holdfast.tape.library import TapeInfo
 from holdfast.wire.status import Count
-from holdfast.wire.tapes import Retirement, Tape, TapeDetail
+from holdfast.wire.tapes import NewTape, Retirement, Tape, TapeDetail, Wear
+
+_TOLD: Final = (
+    "serial", "media_type", "state", "batch", "families", "capacity", "free", "copies", "last_verified",
+    "last_mounted",
+)  # fmt: skip
 
 
 def tape_list(archive: Archive) -> list[Tape]:
@@ -33,34 +44,77 @@ def tape(archive: Archive, serial: str) -> TapeDetail:
     with archive.database.transaction() as conn:
         row = _row(conn, serial)
         held = [Count(**count) for count in tapes.all(conn, "held", serial=serial)]
-    try:
-        health = dict(archive.library.stat(serial).health)
-    except NotFound:  # it left the library
-        health = {}
+        undecided = [drive for tape, drive in verdict(archive, conn).undecided if tape == serial]
     return TapeDetail(
-        **_fields(row), generation=row["generation"], lock_state=hex(row["lock_state"]), held=held, health=health
-    )
+        **_fields(row), generation=row["generation"], lock_state=hex(row["lock_state"]), held=held,
+        undecided=undecided, health=row["health"] or {},
+    )  # fmt: skip
+
+
+def add(archive: Archive, wish: NewTape, *, person: str) -> TapeDetail:
+    """Take a new tape into use, and record what it is; a simulated one is made if it is not there. Idempotent.
+
+    Raises Conflict (it is not in the library, or cannot be used), InvalidInput (it cannot be made so).
+    """
+    said = _said(archive, wish.serial)
+    if said is None and archive.settings.library.kind == "simulator":
+        capacity = wish.capacity or archive.settings.library.capacity
+        archive.library.make_tape(wish.serial, capacity=capacity, media_type=wish.media_type or "")
+        said = _said(archive, wish.serial)
+    elif wish.capacity or wish.media_type:
+        raise Conflict(what=f"Tape {wish.serial} is there already: its capacity and its type are what they are.")
+    if said is None or said.state not in {"active", "full"}:
+        found = said.state if said else "not there"
+        raise Conflict(what=f"Tape {wish.serial} is {found}, says the library. Put it in, then add it.")
+    with archive.database.transaction() as conn:
+        survey_tapes(archive, conn)
+        changed = tapes.first(conn, "add", serial=wish.serial, batch=wish.batch, families=wish.families)
+        row = _row(conn, wish.serial)
+        if row["state"] == "new":
+            changed = tapes.move(conn, "state", to=said.state, serial=wish.serial, problem=None)
+        if changed:
+            told = {"tape": wish.serial, "batch": row["batch"], "families": row["families"]}
+            events.add(conn, archive.site, "tape.added", person=person, **told)
+    return tape(archive, wish.serial)
+
+
+def export(archive: Archive, serial: str, *, person: str, reason: str) -> TapeDetail:
+    """Note that a tape is taken out of the library on purpose; `enable` takes it into use again when it is back.
+
+    Idempotent. Raises NotFound, Conflict.
+    """
+    return _out(archive, serial, "exported", f"Taken out of the library: {reason}", person=person, reason=reason)
 
 
 def disable(archive: Archive, serial: str, *, person: str, reason: str) -> TapeDetail:
     """Take a tape out of use, with a reason that everybody sees who waits for it. Idempotent. Raises NotFound, Conflict."""
-    problem = told("disabled", f"Taken out of use: {reason}")
+    return _out(archive, serial, "disabled", f"Taken out of use: {reason}", person=person, reason=reason)
+
+
+def _out(archive: Archive, serial: str, to: str, sentence: str, *, person: str, reason: str) -> TapeDetail:
+    problem = told(to, sentence)
     with archive.database.transaction() as conn:
         row = _row(conn, serial)
-        if tapes.move(conn, "state", to="disabled", serial=serial, problem=Jsonb(problem)):
-            events.add(conn, archive.site, "tape.disabled", person=person, tape=serial, reason=reason)
-        elif row["state"] != "disabled":
+        if tapes.move(conn, "state", to=to, serial=serial, problem=Jsonb(problem)):
+            events.add(conn, archive.site, f"tape.{to}", person=person, tape=serial, reason=reason)
+        elif row["state"] != to:
             raise Conflict(what=f"Tape {serial} is {row['state']}: there is nothing to take out of use.")
     return tape(archive, serial)
 
 
+def _said(archive: Archive, serial: str) -> TapeInfo | None:
+    return next((info for info in archive.library.inventory() if info.serial == serial), None)
+
+
 def enable(archive: Archive, serial: str, *, person: str) -> TapeDetail:
     """Take a tape into use again, if its volume is sound. Idempotent. Raises NotFound, Conflict."""
-    said = next((info for info in archive.library.inventory() if info.serial == serial), None)
+    said = _said(archive, serial)
     with archive.database.transaction() as conn:
         row = _row(conn, serial)
         if said is None or said.state == "missing":
             raise Conflict(what=f"Tape {serial} is not in the library. Put it in, then enable it.")
+        if row["state"] == "new":
+            raise Conflict(what=f"Tape {serial} is new: add it, then it is in use.")
         lock = archive.library.stat(serial).lock_state
         if lock:
             raise Conflict(
@@ -69,6 +123,7 @@ def enable(archive: Archive, serial: str, *, person: str) -> TapeDetail:
             )
         if tapes.move(conn, "state", to=said.state, serial=serial, problem=None):
             copies.moved(conn, "surplus", to="retired")  # it was to be emptied, perhaps
+            tapes.run(conn, "trust", serial=serial)
             events.add(conn, archive.site, "tape.enabled", person=person, tape=serial, was=row["state"])
         elif row["state"] not in {"active", "full"}:
             raise Conflict(what=f"Tape {serial} is {row['state']} and stays so.")
@@ -114,7 +169,8 @@ def _row(conn: Connection, serial: str) -> Row:
 def _fields(row: Row) -> dict[str, Any]:
     used = max(row["capacity"] - row["free"], 0)
     return {
-        **{key: row[key] for key in ("serial", "media_type", "state", "capacity", "free", "copies", "last_verified")},
+        **{key: row[key] for key in _TOLD},
+        "wear": Wear(**asdict(wear(row["health"]))) if row["health"] else None,
         "used": used,
         "dead": max(used - row["live"], 0),
         "twin": row["twin"] or None,

@@ -70,6 +70,13 @@ class Library:
     )  # fmt: skip
     drives: Kinds = setting(Kinds("2"), "The drives: a number, or kinds with numbers. Twin copies want two.")
     reserve: Size = setting(Size(200_000_000), "What is left free on a tape, for its index.", least=0)
+    adopt: str = setting(
+        "all", "Which tapes are used that were not known: `all`, or `none` before `holdfast admin tape add`."
+    )
+    warn_errors: int = setting(
+        10, "A tape that needs more corrected errors in a GB counts as failing, and is not written any more.",
+        least=1, most=1_000_000,
+    )  # fmt: skip
     tapes: int = setting(8, "How many tapes a simulated library is made with.", least=2, most=10000)
     media: Kinds = setting(
         Kinds(""), "The media types of a simulated library with numbers, instead of `tapes`.", unless="tapes of no type"

@@ -106,6 +106,7 @@ def _unknown(key: str, origin: str, known: Mapping[str, object]) -> str:
 def _check_choices(settings: Settings) -> None:
     for key, value, allowed in (
         ("library.kind", settings.library.kind, ("simulator", "ltfs")),
+        ("library.adopt", settings.library.adopt, ("all", "none")),
         ("log.level", settings.log.level, ("debug", "info", "warning", "error")),
         ("log.format", settings.log.format, ("text", "json")),
     ):

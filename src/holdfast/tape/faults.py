@@ -21,14 +21,14 @@ from holdfast.errors import LibraryUnavailable
 
 FaultKind = Literal[
     "write-error", "read-error", "bit-flip", "sync-fails", "sync-lies", "full", "mount-fails", "unmount-fails",
-    "drive-dies", "slow-drive", "hangs", "wrong-tape", "bar-code", "no-health",
+    "drive-dies", "slow-drive", "hangs", "wrong-tape", "bar-code", "no-health", "recovered-errors", "tape-alert",
 ]  # fmt: skip
 KINDS: Final[frozenset[str]] = frozenset(get_args(FaultKind))
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong with one tape.
+    """One thing that goes wrong with one tape, or with one drive and whatever tape is in it.
 
     write-error   writing fails for ever when the tape holds `after_bytes`: EROFS. With `lock_state` 0x60 (the data
                   partition) an index is still written and an empty stub stays; with 0xe0 (both partitions) none is,
@@ -46,11 +46,13 @@ class Fault:
     wrong-tape    the tape in the slot calls itself `name`
     bar-code      the bar code cannot be read: the library shows an unknown tape instead
     no-health     the drive does not know its counters: all are -1
+    recovered-errors  `per_gb` errors are corrected for each GB that is read or written, and counted
+    tape-alert    the drive raises the TapeAlert `flags`, a mask in which bit 0 is flag 1
 
     A restart of the library's server is no fault of one tape: see `restart_server`.
     """
 
-    serial: str
+    serial: str  # empty: every tape that is in the drive `drive`
     fault: FaultKind
     after_bytes: int = 0  # bytes on the tape from its beginning, dead ones included
     offset: int = 0  # bytes from the beginning of the file
@@ -58,8 +60,17 @@ class Fault:
     lock_state: int = 0x60  # after a write-error; or 0xe0
     stuck: int = 0  # mounts that fail after a drive-dies
     rate: int = 0  # bytes per second of a slow-drive
+    per_gb: int = 0  # recovered-errors in 1,000,000,000 bytes
+    flags: int = 0  # of a tape-alert
+    drive: str = ""  # only in this drive
     at_op: int = 0  # so many operations that could fail are let pass first
     times: int | None = None  # so often it happens; None: for ever. A session reads three times before it gives up
+
+    def concerns(self, serial: str, drive: str = "") -> bool:
+        """Say whether it is about a tape, in a drive or wherever it is."""
+        if self.drive and self.drive != drive:
+            return False
+        return self.serial == serial or (not self.serial and bool(self.drive))
 
 
 def read_faults(root: Path) -> Sequence[Fault]:
@@ -93,11 +104,13 @@ def write_faults(root: Path, faults: Iterable[Fault]) -> None:
     temporary.replace(path)
 
 
-def fire(root: Path, serial: str, kind: FaultKind, matches: Callable[[Fault], bool] | None = None) -> Fault | None:
+def fire(
+    root: Path, serial: str, kind: FaultKind, matches: Callable[[Fault], bool] | None = None, drive: str = ""
+) -> Fault | None:
     """Return the fault that happens now to this operation, counting it down; None when all is well."""
 
     def meant(fault: Fault) -> bool:
-        return fault.serial == serial and fault.fault == kind and (matches is None or matches(fault))
+        return fault.concerns(serial, drive) and fault.fault == kind and (matches is None or matches(fault))
 
     if not any(map(meant, read_faults(root))):
         return None

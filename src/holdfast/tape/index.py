@@ -20,6 +20,8 @@ COUNTERS: Final = (
     "mediaPermanentWriteErrors",
     "mediaPermanentReadErrors",
     "mediaRecoveredReadErrors",
+    "mediaRecoveredWriteErrors",
+    "mediaStorageAlert",
 )
 
 

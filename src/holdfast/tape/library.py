@@ -7,10 +7,12 @@ only after `sync` returned (LTFS: only an index write is durable; fsync is not).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
+
+from holdfast.errors import HoldfastError
 
 Mode = Literal["read", "write"]
 
@@ -81,6 +83,9 @@ class TapeSession(Protocol):
     serial: str
     drive: str
     recovered: Sequence[str]  # files that were dropped at this mount: written, but not in the last index
+    bytes_read: int  # so far in this session, as the drive gave them
+    bytes_written: int
+    trouble: HoldfastError | None  # the first failure of drive or tape that this session met
 
     def write(
         self,
@@ -128,23 +133,46 @@ class TapeSession(Protocol):
 class TapeLibrary(Protocol):
     """A robot with tapes and drives."""
 
+    names_drives: bool  # False: drives are only counted, and nobody can say which one a tape was in
+
     def inventory(self) -> Sequence[TapeInfo]:
         """Return all tapes, by serial, without mounting any. Raises LibraryUnavailable."""
 
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
 
+    def drive_kinds(self) -> Mapping[str, str]:
+        """Return the kind of each drive, "" for one that takes every tape. Raises LibraryUnavailable."""
+
+    def drives_out(self) -> Mapping[str, str]:
+        """Return why each drive is out of use that is, or will be when its tape is out."""
+
     def stat(self, serial: str) -> VolumeInfo:
         """Return what is known of a volume without mounting it. Raises NotFound."""
 
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> AbstractContextManager[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end.
 
         Locks are taken in one order, so that two callers never wait for each other. A volume that is not consistent
-        is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all.
-        Raises Busy (no drive or tape in time), MediumFailed (cannot be mounted, or frozen and `mode` is "write").
+        is recovered to its last index first. `timeout` is in seconds; None waits for ever, 0 not at all. Pairs
+        of tape and drive to `avoid` come together when no other drive is free. Raises Busy (no drive or tape in time), MediumFailed (cannot be
+        mounted, or frozen and `mode` is "write"; its details have `tape` and `drive`).
+        """
+
+    def lock_out(self, drive: str, why: str) -> None:
+        """Have nobody use a drive until it is put back; one in use is out when its tape is. Raises NotFound."""
+
+    def make_tape(self, serial: str, *, capacity: int, media_type: str) -> None:
+        """Make a new tape, of `capacity` bytes and a media type or "", where tapes are only simulated.
+
+        Raises InvalidInput where they are not, or the serial is not that of such a tape; Conflict when it is there.
         """
 
     def put_back(self, name: str) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exclusive tapes and drives across processes, by flock: the kernel gives them back when a process dies.
 
-What hangs is locked out: its lock file says why, and nobody gets it until an operator puts it back.
+What hangs, or what an operator does not want to be used, is locked out: a file beside its lock says why, and nobody gets
+it until it is put back. What is in use then stays so until it is given back.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from holdfast.errors import Busy, MediumFailed
 from holdfast.tape.media import assign
 
 _POLL: Final = 0.02  # seconds; flock has no timeout
-_OUT: Final = "out of use: "  # begins the note of what is locked out; no serial has a blank
+OUT: Final = "out of use: "  # before the reason where a drive's tape is shown; no serial has a blank
 
 
 class Lock:
@@ -26,13 +27,13 @@ class Lock:
 
     def __init__(self, path: Path, fd: int) -> None:
         """Wrap a locked descriptor; use `try_lock`."""
-        self.name = path.name
+        self._path = path
         self._fd = fd
 
     @property
     def thing(self) -> str:
         """The drive or tape that it locks."""
-        return self.name.partition("-")[2]
+        return self._path.name.partition("-")[2]
 
     def note(self, text: str) -> None:
         """Write who or what has it, for others to read."""
@@ -45,7 +46,8 @@ class Lock:
 
     def lock_out(self, why: str) -> None:
         """Let nobody have it until `put_back`; whoever inherited the descriptor keeps the lock too."""
-        self.note(_OUT + why)
+        lock_out(self._path, why)
+        self.note("")  # nothing is in it that anybody could use
         fd, self._fd = self._fd, -1
         os.close(fd)
 
@@ -62,31 +64,54 @@ class Lock:
 
 def try_lock(path: Path) -> Lock | None:
     """Take a lock, or return None when somebody has it or it is locked out."""
+    lock = _flock(path)
+    # Looked at when the lock is held: whoever locks it out later finds it in use.
+    if lock is not None and _out(path).exists():
+        lock.release()
+        return None
+    return lock
+
+
+def _flock(path: Path) -> Lock | None:
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         return None
-    if os.pread(fd, len(_OUT), 0) == _OUT.encode():
-        os.close(fd)
-        return None
     return Lock(path, fd)
+
+
+def lock_out(path: Path, why: str) -> None:
+    """Have nobody get the lock at `path` until it is put back; the first reason stays."""
+    if why_out(path):
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
+    temporary.write_text(why, "utf-8")
+    temporary.replace(_out(path))
 
 
 def why_out(path: Path) -> str:
     """Return why something is locked out; empty when it is not."""
     with contextlib.suppress(FileNotFoundError):
-        note = path.read_text("utf-8")
-        return note.removeprefix(_OUT) if note.startswith(_OUT) else ""
+        return _out(path).read_text("utf-8") or "nobody said why"
     return ""
+
+
+def _out(path: Path) -> Path:
+    return path.with_name(f"{path.name}.out")
+
+
+def drives_out(folder: Path, drives: Iterable[str]) -> Mapping[str, str]:
+    """Return why each of the drives is out of use that is, or will be when it is given back."""
+    return {drive: why for drive in drives if (why := why_out(folder / f"drive-{drive}"))}
 
 
 def put_back(folder: Path, name: str) -> bool:
     """Let a tape or drive be used again that was locked out; False when none of that name was."""
     found = [path for path in (folder / f"tape-{name}", folder / f"drive-{name}") if why_out(path)]
     for path in found:
-        os.truncate(path, 0)
+        _out(path).unlink(missing_ok=True)
     return bool(found)
 
 
@@ -127,13 +152,18 @@ def _take_tape(path: Path, serial: str, deadline: Deadline) -> Lock:
     return lock
 
 
-def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadline) -> list[Lock]:
-    """Take one drive for each tape, of those that it wants, all at once or wait without holding any. Raises Busy."""
+def take_drives(
+    folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadline, liked: Sequence[Sequence[str]]
+) -> list[Lock]:
+    """Take one drive for each tape, of those that it wants, all at once or wait without holding any.
+
+    When drives that they like are free for all tapes, these are taken. Raises Busy.
+    """
     names = sorted({drive for drives in wanted for drive in drives})
     while True:
         with _drive_table(folder):
             free = {drive: lock for drive in names if (lock := try_lock(folder / f"drive-{drive}")) is not None}
-            chosen = assign(wanted, free) or []
+            chosen = assign(liked, free) or assign(wanted, free) or []
             release(lock for drive, lock in free.items() if drive not in chosen)
             if chosen or not wanted:
                 return [free[drive] for drive in chosen]
@@ -144,13 +174,17 @@ def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadlin
 
 
 def loaded_drives(folder: Path, drives: Sequence[str]) -> Mapping[str, str | None]:
-    """Return what is in each drive, or why it is out of use; a note that a dead process left does not count."""
+    """Return what is in each drive, or why it is out of use; a note that a dead process left does not count.
+
+    One that is locked out while a tape is in it shows the tape.
+    """
     found: dict[str, str | None] = {}
     with _drive_table(folder):
         for drive in drives:
             path = folder / f"drive-{drive}"
-            lock = try_lock(path)
-            found[drive] = (path.read_text("utf-8") or None) if lock is None else None
+            lock, why = _flock(path), why_out(path)
+            held = path.read_text("utf-8") if lock is None else ""
+            found[drive] = held or (OUT + why if why else None)
             if lock is not None:
                 lock.release()
     return found

@@ -17,18 +17,18 @@ import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
-from holdfast.errors import LibraryUnavailable, MediumFailed, NotFound
+from holdfast.errors import InvalidInput, LibraryUnavailable, MediumFailed, NotFound
 from holdfast.scheduling.geometry import MEDIA
 from holdfast.tape.children import Caller, Gone, Hung
 from holdfast.tape.index import save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
-from holdfast.tape.locks import Lock, loaded_drives, put_back
+from holdfast.tape.locks import Lock, drives_out, loaded_drives, lock_out, put_back
 from holdfast.tape.media import drive_names, media_type
 from holdfast.tape.mounting import drive_sessions
 from holdfast.tape.posix import open_session
@@ -40,6 +40,7 @@ _MIB: Final = 1 << 20  # bytes; LTFS tells capacities in MiB
 _TOTAL: Final = "ltfs.mediaDataPartitionTotalCapacity"
 _FREE: Final = "ltfs.mediaDataPartitionAvailableSpace"
 _ACTIONS: Final = frozenset({"ltfs.sync", "ltfs.commitMessage"})  # on the root: these change no file
+_ALERT: Final = "mediaStorageAlert"
 _HEALTH: Final = (
     "mediaLoads",
     "mediaRecoveredWriteErrors",
@@ -49,7 +50,7 @@ _HEALTH: Final = (
     "mediaEfficiency",
     "mediaMBWritten",
     "mediaMBRead",
-    "mediaStorageAlert",
+    _ALERT,
 )
 _NO_ATTRIBUTES: Final = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA})
 
@@ -135,6 +136,10 @@ class LtfsVolume:
     def unmount(self) -> None:
         """Keep what is known now; the library itself decides when it takes the tape out."""
         self._remember(replace(self._look(), consistent=self._known.consistent))
+        if (flags := self._known.health.get(_ALERT, 0)) > 0:
+            # LTFS keeps the flags of a drive until somebody clears them; the next tape in it is not to be blamed.
+            with contextlib.suppress(OSError):
+                self._attributes.set(self.root, f"ltfs.{_ALERT}", f"{flags:#x}")
 
     def _change(self) -> None:
         if self._known.consistent:
@@ -185,6 +190,8 @@ class LtfsLibrary:
     Tapes and drives are exclusive among the processes of this host, by locks in `state`, a folder on a local disk.
     """
 
+    names_drives = False
+
     def __init__(
         self,
         root: Path,
@@ -231,6 +238,14 @@ class LtfsLibrary:
         """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
         return loaded_drives(self._locks, list(self._drives))
 
+    def drive_kinds(self) -> Mapping[str, str]:
+        """Return the kind of each drive, "" for one that takes every tape."""
+        return self._drives
+
+    def drives_out(self) -> Mapping[str, str]:
+        """Return why each drive is out of use that is, or will be when its tape is out."""
+        return drives_out(self._locks, self._drives)
+
     def stat(self, serial: str) -> VolumeInfo:
         """Return what was known when the tape was last loaded; of one that never was, what its media type holds.
 
@@ -244,21 +259,39 @@ class LtfsLibrary:
 
     @contextlib.contextmanager
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> Iterator[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end; `timeout` in seconds.
 
-        Raises Busy, MediumFailed (cannot be mounted, hangs, or frozen and `mode` is "write"), NotFound,
+        Pairs of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (cannot be mounted, hangs, or frozen and `mode` is "write"), NotFound,
         LibraryUnavailable, InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
         # Looked at anew, so that a mount point that is away is not taken for tapes that are.
         self.inventory()
         tapes = [(serial, self._usable(serial).media_type) for serial in serials]
-        with drive_sessions(self._locks, self._drives, tapes, mode, timeout, partial(self._mount, mode)) as opened:
+        mount = partial(self._mount, mode)
+        with drive_sessions(self._locks, self._drives, tapes, mode, timeout, mount, avoid) as opened:
             yield opened
 
+    def lock_out(self, drive: str, why: str) -> None:
+        """Have nobody use a drive until it is put back; one in use is out when its tape is. Raises NotFound."""
+        if drive not in self._drives:
+            raise NotFound(kind="drive", name=drive)
+        lock_out(self._locks / f"drive-{drive}", why)
+
+    def make_tape(self, serial: str, *, capacity: int, media_type: str) -> None:
+        """Raise InvalidInput: real tapes are put into the library."""
+        raise InvalidInput(
+            what=f"Tape {serial} cannot be made ({media_type or 'no type'}, {capacity} bytes): put it into the library."
+        )
+
     def put_back(self, name: str) -> None:
-        """Let a tape or a drive be used again that the watchdog locked out. Raises NotFound when none is."""
+        """Let a tape or a drive be used again that was locked out. Raises NotFound when none is."""
         if not put_back(self._locks, name):
             raise NotFound(kind="tape or drive that is out of use called", name=name)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,20 +24,25 @@ def drive_sessions(
     mode: Mode,
     timeout: float | None,
     mount: Callable[[str, Lock, Lock], Session],
+    avoid: Collection[tuple[str, str]] = (),
 ) -> Iterator[Sequence[Session]]:
     """Take a drive (name: kind) for each tape (serial, media type), mount each, and close all at the end.
 
-    `mount` gets serial, tape and drive; from then on the session gives both back. `timeout` is in seconds. Raises
-    Busy, MediumFailed, InvalidInput (a tape twice, no drive that takes it, or more tapes than drives).
+    `mount` gets serial, tape and drive; from then on the session gives both back. `timeout` is in seconds; pairs
+    of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (its details have tape and drive), InvalidInput
+    (a tape twice, no drive that takes it, or more tapes than drives).
     """
     serials = [serial for serial, _ in tapes]
     if len(set(serials)) < len(serials):
         raise InvalidInput(what=f"{', '.join(serials)}: a tape can be in one drive only.")
     wanted = candidates(drives, dict(tapes), mode)
+    liked = [
+        [name for name in each if (serial, name) not in avoid] for serial, each in zip(serials, wanted, strict=True)
+    ]
     deadline = Deadline(timeout)
     held = take_tapes(locks, serials, deadline)
     try:
-        taken = take_drives(locks, wanted, deadline)
+        taken = take_drives(locks, wanted, deadline, liked)
     except BaseException:
         release(held.values())
         raise
@@ -46,13 +51,21 @@ def drive_sessions(
     try:
         for serial in serials:
             waiting[serial].note(serial)
-            opened.append(mount(serial, held[serial], waiting[serial]))
+            opened.append(_mounted(mount, serial, held[serial], waiting[serial]))
             del waiting[serial]
         yield tuple(opened)
     finally:
         for serial, drive in waiting.items():
             release([held[serial], drive])
         close_all(opened)
+
+
+def _mounted(mount: Callable[[str, Lock, Lock], Session], serial: str, tape: Lock, drive: Lock) -> Session:
+    try:
+        return mount(serial, tape, drive)
+    except HoldfastError as error:
+        error.details |= {"tape": serial, "drive": drive.thing}
+        raise
 
 
 def close_all(sessions: Sequence[TapeSession]) -> None:

@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Conflict, HoldfastError, InvalidInput, MediumFailed, NotFound, TapeFull, TransientError
+from holdfast.errors import (
+    Conflict,
+    HoldfastError,
+    InvalidInput,
+    MediumFailed,
+    NotFound,
+    TapeFrozen,
+    TapeFull,
+    TransientError,
+    WrongTape,
+)
 from holdfast.tape.blocks import BlockWriter, read_blocks
 from holdfast.tape.library import Extent, FileOnTape, Mode, describe_lock
 
@@ -77,6 +87,9 @@ class PosixSession:
         self.serial = volume.serial
         self.drive = drive
         self.recovered: Sequence[str] = tuple(volume.recovered)
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.trouble: HoldfastError | None = None
         self.place: Callable[[], memoryview] | None = None  # where blocks shall be read to, else to memory of their own
         self._volume = volume
         self._mode = mode
@@ -226,6 +239,8 @@ class PosixSession:
             if writer is not None:
                 self._abandon(path, writer, error)
             raise
+        finally:
+            self.bytes_written += writer.accepted if writer else 0
         crash_point("write.closed")
         return writer.written
 
@@ -250,6 +265,7 @@ class PosixSession:
                     block = self._volume.was_read(path, offset, raw)
                     tries = 0
                     offset += len(block)
+                    self.bytes_read += len(block)
                     yield block
             except OSError as error:
                 tries += 1
@@ -295,7 +311,10 @@ class PosixSession:
             raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence)
 
     def _failed(self, error: OSError) -> HoldfastError:
-        return _failure(self.serial, error)
+        failure = _failure(self.serial, error)
+        if isinstance(failure, MediumFailed):
+            self.trouble = self.trouble or failure
+        return failure
 
     @contextlib.contextmanager
     def _translated(self, *, may_be_full: bool = False) -> Iterator[None]:
@@ -335,9 +354,9 @@ def open_session(
     # The label, and the memory chip of some tapes, have the bar code without the media type at its end.
     if not serial.startswith(label) or not serial.startswith(bar_code):
         found = bar_code or label
-        raise MediumFailed(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
+        raise WrongTape(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
     if mode == "write" and lock:
-        raise MediumFailed(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
+        raise TapeFrozen(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
     return PosixSession(volume, drive, mode, given_back)
 
 

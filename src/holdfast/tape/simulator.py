@@ -18,18 +18,19 @@ import contextlib
 import fcntl
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import LibraryUnavailable, NotFound
+from holdfast.errors import Conflict, InvalidInput, LibraryUnavailable, NotFound
 from holdfast.tape.faults import read_faults
 from holdfast.tape.index import Index, load_index, save_index, save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
-from holdfast.tape.locks import Lock, loaded_drives, put_back, release
+from holdfast.tape.locks import Lock, drives_out, loaded_drives, lock_out, put_back, release
 from holdfast.tape.media import ANY, drive_names, tape_types
+from holdfast.tape.media import media_type as bar_code_type
 from holdfast.tape.mounting import drive_sessions
 from holdfast.tape.posix import open_session
 from holdfast.tape.volume import SimulatedVolume, dirty_mark, index_path, is_unreadable, limit
@@ -57,6 +58,8 @@ class _Layout:
 
 class SimulatedLibrary:
     """The library in the folder `root`; a `TapeLibrary`."""
+
+    names_drives = True
 
     def __init__(self, root: Path, limits: Limits | None = None) -> None:
         """Use a library that `create` made; nothing is read yet. With `limits`, sessions run under the watchdog."""
@@ -107,13 +110,16 @@ class SimulatedLibrary:
     def _add(self, number: int, kind: str, index: Index) -> str:
         """Make one new tape and return its serial."""
         serial = f"HF{number:04}{'L8' if kind == _NO_TYPE else kind}"
+        self._make(serial, kind, index)
+        return serial
+
+    def _make(self, serial: str, kind: str, index: Index) -> None:
         if kind != _NO_TYPE:
             # Always the same for a serial, so that a library can be made again.
             less = zlib.crc32(serial.encode()) % max(int(index.capacity * _SPREAD), 1)
             index = replace(index, capacity=index.capacity - less)
         (self.root / serial).mkdir(exist_ok=True)
         save_index(index_path(self.root, serial), index)
-        return serial
 
     def inventory(self) -> Sequence[TapeInfo]:
         """Return all tapes, by serial, without mounting any. Raises LibraryUnavailable."""
@@ -129,6 +135,14 @@ class SimulatedLibrary:
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, None for an empty one. Raises LibraryUnavailable."""
         return loaded_drives(self._locks, self._layout().drives)
+
+    def drive_kinds(self) -> Mapping[str, str]:
+        """Return the kind of each drive, "" for one that takes every tape. Raises LibraryUnavailable."""
+        return self._layout().drive_kinds()
+
+    def drives_out(self) -> Mapping[str, str]:
+        """Return why each drive is out of use that is, or will be when its tape is out. Raises LibraryUnavailable."""
+        return drives_out(self._locks, self._layout().drives)
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what the last index says, without mounting. Raises NotFound, LibraryUnavailable."""
@@ -146,32 +160,67 @@ class SimulatedLibrary:
 
     def _health(self, serial: str, index: Index) -> Mapping[str, int]:
         known = {**index.counters, "mediaMBWritten": index.used // _MB, "mediaMBRead": index.read // _MB}
-        if any((fault.serial, fault.fault) == (serial, "no-health") for fault in read_faults(self.root)):
+        if any(fault.fault == "no-health" and fault.concerns(serial) for fault in read_faults(self.root)):
             return dict.fromkeys(known, -1)
         return known
 
     @contextlib.contextmanager
     def sessions(
-        self, serials: Sequence[str], mode: Mode, *, timeout: float | None = None
+        self,
+        serials: Sequence[str],
+        mode: Mode,
+        *,
+        timeout: float | None = None,
+        avoid: Collection[tuple[str, str]] = (),
     ) -> Iterator[Sequence[TapeSession]]:
         """Take a drive for each tape, all or none, mount, and close all at the end; `timeout` in seconds.
 
-        Raises Busy, MediumFailed (cannot be mounted, or frozen and `mode` is "write"), NotFound, LibraryUnavailable,
+        Pairs of tape and drive to `avoid` come together when no other drive is free. Raises Busy, MediumFailed (cannot be mounted, or frozen and `mode` is "write"), NotFound, LibraryUnavailable,
         InvalidInput (a tape twice, more tapes than drives, or none that takes one).
         """
         layout = self._check_known(serials)
         tapes = [(serial, layout.media_type(serial)) for serial in serials]
         mount = partial(self._mount, mode)
-        with drive_sessions(self._locks, layout.drive_kinds(), tapes, mode, timeout, mount) as opened:
+        with drive_sessions(self._locks, layout.drive_kinds(), tapes, mode, timeout, mount, avoid) as opened:
             yield opened
 
+    def make_tape(self, serial: str, *, capacity: int, media_type: str) -> None:
+        """Make a new tape, of `capacity` bytes and a media type or "" for one that goes in every drive.
+
+        Raises InvalidInput for a serial that is not that of such a tape, Conflict when it is there already.
+        """
+        known = bar_code_type(serial)
+        if not known or media_type not in {"", known}:
+            what = f"a bar code that ends with {media_type}" if media_type else "the bar code of a tape"
+            raise InvalidInput(what=f"{serial} is not {what}: six letters or digits and the type, as HF0100L8.")
+        if capacity < _MB:
+            raise InvalidInput(what=f"A tape of {capacity} bytes is too small: 1 MB is the least.")
+        warning = int(capacity * _EARLY_WARNING)
+        with (self.root / ".library" / "create.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            layout = self._layout()
+            if serial in layout.tapes:
+                raise Conflict(what=f"Tape {serial} is in the library already.")
+            self._make(serial, media_type or _NO_TYPE, Index(capacity=capacity, early_warning=warning))
+            homes = {**layout.tapes, serial: f"slot {len(layout.tapes) + 1}"}
+            typed = {**layout.media, serial: media_type} if media_type else layout.media
+            save_json(self.root / ".library" / "library.json", asdict(replace(layout, tapes=homes, media=typed)))
+
+    def lock_out(self, drive: str, why: str) -> None:
+        """Have nobody use a drive until it is put back; one in use is out when its tape is. Raises NotFound."""
+        if drive not in self._layout().drives:
+            raise NotFound(kind="drive", name=drive)
+        lock_out(self._locks / f"drive-{drive}", why)
+
     def put_back(self, name: str) -> None:
-        """Let a tape or a drive be used again that the watchdog locked out. Raises NotFound when none is."""
+        """Let a tape or a drive be used again that was locked out. Raises NotFound when none is."""
         if not put_back(self._locks, name):
             raise NotFound(kind="tape or drive that is out of use called", name=name)
 
     def _mount(self, mode: Mode, serial: str, tape: Lock, drive: Lock) -> TapeSession:
-        make = partial(open_session, partial(SimulatedVolume, self.root, serial), serial, drive.thing, mode)
+        make = partial(
+            open_session, partial(SimulatedVolume, self.root, serial, drive.thing), serial, drive.thing, mode
+        )
         if self._limits:
             return WatchedSession(make, serial, tape, drive, self._limits)
         return make(lambda: release([drive, tape]))

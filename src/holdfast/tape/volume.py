@@ -10,12 +10,12 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from holdfast.tape.faults import Fault, add_fault, fire, read_faults, server_starts
+from holdfast.tape.faults import Fault, FaultKind, add_fault, fire, read_faults, server_starts
 from holdfast.tape.index import (
     INDEX_BLOCKS,
     TAPE_BLOCK,
@@ -30,6 +30,7 @@ from holdfast.tape.index import (
 from holdfast.tape.library import describe_lock
 
 _LABEL: Final = 6  # characters of a volume's label: the bar code without the media type
+_GB: Final = 1_000_000_000
 _BOTH_PARTITIONS: Final = 0x80  # bit of LTFS's lock state: no index could be written either
 
 
@@ -41,9 +42,10 @@ class SimulatedVolume:
     last index has comes back when the process dies.
     """
 
-    def __init__(self, library: Path, serial: str) -> None:
-        """Mount: recover to the last index if need be. Raises OSError."""
+    def __init__(self, library: Path, serial: str, drive: str) -> None:
+        """Mount in a drive: recover to the last index if need be. Raises OSError."""
         self.serial = serial
+        self._drive = drive
         self.root = library / serial
         self.recovered: Sequence[str] = ()
         self._library = library
@@ -56,8 +58,9 @@ class SimulatedVolume:
         self._dead = 0  # bytes that went dead since the index
         self._starts_of_server = server_starts(library)
         self._lost = False  # the drive died
+        self._corrected = 0.0  # errors since the mount that are not counted yet
         self._hang("mount")
-        if fire(library, serial, "mount-fails"):
+        if self._fire("mount-fails"):
             raise OSError(errno.EIO, "the drive cannot load it")
         if not self.root.is_dir() or is_unreadable(library, serial):
             raise OSError(errno.ENOENT, "the tape is not in the library")
@@ -162,10 +165,10 @@ class SimulatedVolume:
 
         self._move("read", len(block))
         self._read += len(block)
-        if fault := fire(self._library, self.serial, "read-error", hit):
+        if fault := self._fire("read-error", hit):
             self._count("mediaPermanentReadErrors" if fault.times is None else "mediaRecoveredReadErrors")
             raise OSError(errno.EIO, os.strerror(errno.EIO), path.name)
-        if fault := fire(self._library, self.serial, "bit-flip", hit):
+        if fault := self._fire("bit-flip", hit):
             changed = bytearray(block)
             changed[fault.offset - offset] ^= 1
             return bytes(changed)
@@ -189,16 +192,16 @@ class SimulatedVolume:
         """Keep the counters."""
         self._save_counters()
         self._hang("unmount")
-        if fire(self._library, self.serial, "unmount-fails"):
+        if self._fire("unmount-fails"):
             raise OSError(errno.EIO, "the drive does not give it back")
 
     # ---- the durability line ----
 
     def _sync(self) -> None:
         self._move("sync")
-        if fire(self._library, self.serial, "sync-fails"):
+        if self._fire("sync-fails"):
             raise OSError(errno.EIO, "the index could not be written")
-        lies = fire(self._library, self.serial, "sync-lies")
+        lies = self._fire("sync-lies")
         self._write_index()
         if lies and self._last is not None:
             _spoil(self._last)
@@ -297,16 +300,21 @@ class SimulatedVolume:
         self._hang(what)
         if server_starts(self._library) != self._starts_of_server:
             raise OSError(errno.ENOTCONN, "the library's server was restarted")
-        if not self._lost and (fault := fire(self._library, self.serial, "drive-dies")):
+        if not self._lost and (fault := self._fire("drive-dies")):
             self._lost = True
             add_fault(self._library, Fault(self.serial, "mount-fails", times=fault.stuck))
         if self._lost:
             raise OSError(errno.EIO, "the drive has died")
         for fault in self._faults("slow-drive"):
             time.sleep(count / fault.rate)
+        for fault in self._faults("recovered-errors"):
+            self._corrected += count * fault.per_gb / _GB
+            whole = int(self._corrected)
+            self._corrected -= whole
+            self._count("mediaRecoveredReadErrors" if what == "read" else "mediaRecoveredWriteErrors", whole)
 
     def _hang(self, what: str) -> None:
-        while fire(self._library, self.serial, "hangs", lambda fault: fault.name == what):
+        while self._fire("hangs", lambda fault: fault.name == what):
             signal.pause()
 
     def _freeze(self, path: Path, lock_state: int) -> None:
@@ -324,12 +332,20 @@ class SimulatedVolume:
         return limit(self._library, self.serial, self._index)
 
     def _faults(self, kind: str) -> Sequence[Fault]:
-        return [fault for fault in read_faults(self._library) if fault.serial == self.serial and fault.fault == kind]
+        known = read_faults(self._library)
+        return [fault for fault in known if fault.fault == kind and fault.concerns(self.serial, self._drive)]
 
-    def _count(self, counter: str) -> None:
-        self._counters[counter] = self._counters.get(counter, 0) + 1
+    def _fire(self, kind: FaultKind, matches: Callable[[Fault], bool] | None = None) -> Fault | None:
+        return fire(self._library, self.serial, kind, matches, self._drive)
+
+    def _count(self, counter: str, number: int = 1) -> None:
+        self._counters[counter] = self._counters.get(counter, 0) + number
 
     def _save_counters(self) -> None:
+        # As on LTFS: a flag stays until somebody clears it, which is done at the end of each mount.
+        self._counters["mediaStorageAlert"] = 0
+        for fault in self._faults("tape-alert"):
+            self._counters["mediaStorageAlert"] |= fault.flags
         self._index = replace(self._index, read=self._read, counters=dict(self._counters))
         save_index(self._index_path, self._index)
 
@@ -346,7 +362,7 @@ def dirty_mark(library: Path, serial: str) -> Path:
 
 def limit(library: Path, serial: str, index: Index) -> int:
     """How many bytes a tape really takes: less than its capacity by the early warning, or by a fault."""
-    ends = [fault.after_bytes for fault in read_faults(library) if (fault.serial, fault.fault) == (serial, "full")]
+    ends = [fault.after_bytes for fault in read_faults(library) if fault.fault == "full" and fault.concerns(serial)]
     return min([index.limit, *ends])
 
 

@@ -84,6 +84,9 @@ class WatchedSession:
             raise self._gone() from None
         self._kill = self._child.kill
         self.recovered: Sequence[str] = tuple(self._child.facts["recovered"])
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.trouble: HoldfastError | None = None
 
     # ---- what a session does ----
 
@@ -195,8 +198,10 @@ class WatchedSession:
                 view = view[len(part) :]
                 if fill == BLOCK:
                     self._say(self._lent[-1], BLOCK)
+                    self.bytes_written += BLOCK
         if fill < BLOCK:
             self._say(self._lent[-1], fill)
+            self.bytes_written += fill
         self._say(None)
         return self._result()
 
@@ -251,13 +256,20 @@ class WatchedSession:
             self._free.append(content[0])
         elif kind in {"block", "end"}:
             number, slot, what = content
+            self._note(what if kind == "end" else None, what if kind == "block" else 0)
             if (stream := self._streams.get(number)) is not None:
                 self._keep(stream, kind, slot, what)
             self._free.append(slot)
         else:
+            self._note(content[0] if kind == "error" else None, 0)
             self._free.extend(self._lent)
             self._lent.clear()
         return heard
+
+    def _note(self, error: Any, read: int) -> None:
+        self.bytes_read += read
+        if self.trouble is None and error and isinstance(failure := unpacked(error), MediumFailed):
+            self.trouble = failure
 
     def _keep(self, stream: _Stream, kind: str, slot: int, what: Any) -> None:
         stream.asked -= 1
@@ -277,7 +289,7 @@ class WatchedSession:
         why = (
             f"drive {self.drive} did not answer for {limit:.0f} s; both are out of use until an operator puts them back"
         )
-        self._failure = MediumFailed(medium=f"Tape {self.serial}", why=why)
+        self._failure = self.trouble = MediumFailed(medium=f"Tape {self.serial}", why=why)
         return self._failure
 
     def _gone(self) -> HoldfastError:

@@ -54,7 +54,7 @@ class PretendedLtfs(ExtendedAttributes):
         return self._start_block(path) if name == "ltfs.startblock" else super().get(path, name)
 
     def set(self, path: Path, name: str, value: str) -> None:
-        """Set an attribute; `ltfs.sync` on the root makes the next generation."""
+        """Set an attribute; `ltfs.sync` on the root makes the next generation, a mask of flags clears them."""
         if not path.is_dir():
             super().set(path, name, value)
         elif name == "ltfs.sync":
@@ -62,6 +62,11 @@ class PretendedLtfs(ExtendedAttributes):
                 signal.pause()
             index = self._index(path)
             index = replace(index, generation=index.generation + 1, next_block=index.next_block + INDEX_BLOCKS)
+            save_index(index_path(path.parent, path.name), index)
+        elif name == "ltfs.mediaStorageAlert":
+            index = self._index(path)
+            left = index.counters["mediaStorageAlert"] & ~int(value, 16)
+            index = replace(index, counters={**index.counters, "mediaStorageAlert": left})
             save_index(index_path(path.parent, path.name), index)
 
     def _of_volume(self, path: Path, name: str) -> str:
@@ -79,6 +84,7 @@ class PretendedLtfs(ExtendedAttributes):
             "ltfs.mediaDataPartitionAvailableSpace": f"{left >> 20}",
             "ltfs.mediaLoads": "3",
             "ltfs.mediaEfficiency": "-1",
+            "ltfs.mediaStorageAlert": f"{index.counters['mediaStorageAlert']:#018x}",
         }
         if name not in made_up:
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA), name)

@@ -113,7 +113,52 @@ class TapeLibraryContract:
             with pytest.raises(InvalidInput), library.sessions(serials, "read"):
                 pass
 
+    def test_a_drive_that_is_locked_out_is_not_used(self, library: TapeLibrary) -> None:
+        """One in use is out when its tape is; put back, it is used again. The first reason stays."""
+        first, second, *_ = _serials(library)
+        assert library.drive_kinds().keys() == library.drives().keys()
+        with library.sessions([first], "read", timeout=0) as (session,):
+            drive = session.drive
+            library.lock_out(drive, "it squeaks")
+            library.lock_out(drive, "it rattles")
+            assert library.drives()[drive] == first
+            assert library.drives_out() == {drive: "it squeaks"}
+            assert session.list() == []
+        assert library.drives()[drive] == "out of use: it squeaks"
+        with library.sessions([first], "read", timeout=0) as (session,):
+            assert session.drive != drive
+        with pytest.raises(Busy), library.sessions([first, second], "read", timeout=0):
+            pass
+        library.put_back(drive)
+        assert library.drives_out() == {}
+        with library.sessions([first, second], "read", timeout=0):
+            pass
+        with pytest.raises(NotFound):
+            library.put_back(drive)
+        with pytest.raises(NotFound):
+            library.lock_out("no such drive", "it squeaks")
+
+    def test_a_drive_to_avoid_is_taken_last(self, library: TapeLibrary) -> None:
+        """Each tape avoids drives of its own; they are taken when there is no other."""
+        first, second, *_ = _serials(library)
+        for drive in library.drives():
+            with library.sessions([first, second], "read", timeout=0, avoid={(first, drive)}) as (one, two):
+                assert (one.drive == drive, two.drive == drive) == (False, True)
+        everything = {(first, drive) for drive in library.drives()}
+        with library.sessions([first], "read", timeout=0, avoid=everything):
+            pass
+
     # ---- files ----
+
+    def test_a_session_counts_what_it_moves(self, library: TapeLibrary) -> None:
+        """Bytes that were written and read; a tape that is well is no trouble."""
+        with library.sessions([_serials(library)[0]], "write", timeout=0) as (session,):
+            session.write("a", [sample(3_000_000)], {})
+            session.sync("test")
+            assert (session.bytes_written, session.bytes_read) == (3_000_000, 0)
+            assert content_of(session, "a") == sample(3_000_000)
+            assert (session.bytes_written, session.bytes_read) == (3_000_000, 3_000_000)
+            assert session.trouble is None
 
     @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.shows)
     def test_trial(self, library: TapeLibrary, trial: Trial) -> None:

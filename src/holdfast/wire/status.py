@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from holdfast.wire.drives import DriveState
 from holdfast.wire.model import Model, Problem
 
 
@@ -17,13 +18,6 @@ class Queue(Model):
     queue: str
     waiting: int
     running: int
-
-
-class Drive(Model):
-    """One drive and the tape in it."""
-
-    drive: str
-    tape: str | None
 
 
 class Tape(Model):
@@ -36,6 +30,7 @@ class Tape(Model):
     free: int
     copies: int
     problem: Problem | None
+    warned: bool = Field(description="it may be about to fail: it is read, and not written any more")
 
 
 class Area(Model):
@@ -75,7 +70,8 @@ class Status(Model):
     files: int
     bytes: int
     queues: list[Queue]
-    drives: list[Drive]
+    drives: list[DriveState]
+    mounts_last_day: int
     tapes: list[Tape]
     areas: list[Area]
     copies: list[Count]

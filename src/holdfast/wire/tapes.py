@@ -11,12 +11,30 @@ from holdfast.wire.model import Model, Problem
 from holdfast.wire.status import Count
 
 
+class Wear(Model):
+    """How worn a tape is, over its whole life; null where no drive told."""
+
+    loads: int | None
+    recovered_write_errors: int | None
+    permanent_write_errors: int | None
+    recovered_read_errors: int | None
+    permanent_read_errors: int | None
+    mb_written: int | None
+    mb_read: int | None
+    recovered_per_gb: float | None = Field(description="corrected errors in each GB; 0 when they are too few to say")
+    alerts: list[str] = Field(description="TapeAlert flags of its last mount, in words")
+
+
 class Tape(Model):
     """One tape of the library; bytes."""
 
     serial: str
     media_type: str
-    state: str = Field(description="active, full, suspect, disabled, repacking, broken, missing, or retired")
+    state: str = Field(
+        description="new, active, full, suspect, disabled, repacking, exported, broken, missing, or retired"
+    )
+    batch: str = Field(description="who made it, and when")
+    families: list[str] = Field(description="whose data it has, or is meant for")
     capacity: int
     used: int = Field(description="what can be written no more, dead bytes included")
     free: int
@@ -24,6 +42,8 @@ class Tape(Model):
     copies: int = Field(description="verified copies")
     twin: str | None = Field(description="the tape to which the same packages go")
     last_verified: datetime | None = Field(description="when a copy on it was last read back")
+    last_mounted: datetime | None = Field(description="within the log of mounts, a year at most")
+    wear: Wear | None = Field(description="what its counters say; null for a tape that never told")
     problem: Problem | None
 
 
@@ -33,6 +53,7 @@ class TapeDetail(Tape):
     generation: int = Field(description="of the last index")
     lock_state: str = Field(description="LTFS volumeLockState; 0x0 is healthy")
     held: list[Count] = Field(description="copies by state")
+    undecided: list[str] = Field(description="drives in which it failed, and nobody knows yet who is to blame")
     health: dict[str, int] = Field(description="LTFS media counters; -1 where the drive has none")
 
 
@@ -40,6 +61,16 @@ class TapePage(Model):
     """All tapes, by serial."""
 
     items: list[Tape]
+
+
+class NewTape(Model):
+    """A tape that an operator adds; what is left out stays as it is."""
+
+    serial: str
+    batch: str | None = Field(default=None, description="who made it, and when")
+    families: list[str] | None = Field(default=None, description="whose data it is meant for")
+    capacity: int | None = Field(default=None, description="of a simulated tape that is made; bytes")
+    media_type: str | None = Field(default=None, description="of a simulated tape that is made, such as L8")
 
 
 class TapeWish(Model):

@@ -78,7 +78,7 @@ update copy set check_wanted = now(), moved = 0 where state = 'verified'
 -- Of packages that were not read for so long, the copy that was read longest ago, the oldest packages first.
 update copy set check_wanted = now(), moved = 0 where id in (
   select (array_agg(copy.id order by copy.verified_at, copy.number))[1] from copy join tape on tape.serial = copy.tape
-  where copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
+  where copy.state = 'verified' and tape.state not in ('disabled', 'exported', 'missing', 'retired')
   group by copy.package
   having max(copy.verified_at) < now() - make_interval(days => %(days)s) and count(copy.check_wanted) = 0
   order by max(copy.verified_at), copy.package

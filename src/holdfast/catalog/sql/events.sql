@@ -14,7 +14,7 @@ select at, kind, person, body from event where dataset = %(dataset)s order by id
 
 -- newest_problems --
 select at, kind, dataset, body from event
-where kind in ('package.problem', 'copy.problem', 'copy.suspect', 'copy.lost', 'tape.fenced', 'dataset.failed', 'request.failed')
+where kind in ('package.problem', 'copy.problem', 'copy.suspect', 'copy.lost', 'tape.fenced', 'tape.warned', 'dataset.failed', 'request.failed')
 order by xid desc, id desc limit %(limit)s
 
 -- first_of_kind --

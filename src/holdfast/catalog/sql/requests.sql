@@ -84,7 +84,7 @@ select 1 as one where exists (
 select request_part.request, request_part.package, request_part.problem, request.created_at, request.person, copy.id as copy, copy.tape,
   copy.start_block, copy.size, tape.media_type, tape.capacity
 from request_part join request on request.id = request_part.request
-left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'missing', 'retired'))
+left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'exported', 'missing', 'retired'))
   on copy.package = request_part.package and copy.state = 'verified'
 where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
   and request.state in ('asked', 'waiting', 'recalling') and (%(tape)s::text is null or copy.tape = %(tape)s)

@@ -1,12 +1,35 @@
 -- upsert --
--- A tape that the library has again is in use again; what an operator or a fence decided stays.
+-- A tape that the library has again is in use again; what an operator or a fence decided stays. A tape that was not
+-- known has the state `first`.
 insert into tape (serial, site, library, media_type, state, capacity, free, generation, lock_state)
-values (%(serial)s, %(site)s, %(library)s, %(media_type)s, %(state)s, %(capacity)s, %(free)s, %(generation)s, %(lock_state)s)
+values (%(serial)s, %(site)s, %(library)s, %(media_type)s, %(first)s, %(capacity)s, %(free)s, %(generation)s, %(lock_state)s)
 on conflict (serial) do update set free = excluded.free, generation = excluded.generation, changed_at = now(),
   lock_state = excluded.lock_state, capacity = greatest(tape.capacity, excluded.capacity),
-  state = case when tape.state in ('disabled', 'retired') or (tape.state = 'repacking' and excluded.state <> 'missing') then tape.state
-               when excluded.state in ('missing', 'broken') or tape.state = 'missing' then excluded.state
+  state = case when tape.state in ('new', 'disabled', 'exported', 'retired')
+                 or (tape.state = 'repacking' and %(state)s <> 'missing') then tape.state
+               when %(state)s in ('missing', 'broken') or tape.state = 'missing' then %(state)s
                else tape.state end
+
+-- add --
+-- An operator says what a tape is; what is not said stays.
+update tape set batch = coalesce(%(batch)s, batch), families = coalesce(%(families)s, families)
+where serial = %(serial)s and (batch, families) is distinct from (coalesce(%(batch)s, batch), coalesce(%(families)s, families))
+returning serial
+
+-- counters --
+select health, baseline, state from tape where serial = %(serial)s for update
+
+-- counted --
+update tape set health = %(health)s where serial = %(serial)s
+
+-- trust --
+-- It is taken into use: what its counters say now is the measure of what comes.
+update tape set baseline = coalesce(health, '{}'), trusted_at = clock_timestamp() where serial = %(serial)s
+
+-- doubted --
+-- Tapes that are not written because they failed, and are not frozen.
+select * from tape where serial = any(%(serials)s) and state in ('suspect', 'broken') and lock_state = 0
+order by serial for update
 
 -- rooms --
 -- Tapes that can be written; free bytes after what is being written now, and whether somebody has the tape for that.
@@ -26,7 +49,8 @@ where serial = %(serial)s
 
 -- used --
 -- One tape, or all.
-select tape.*, coalesce(held.copies, 0) as copies, coalesce(held.live, 0)::bigint as live, held.last_verified
+select tape.*, coalesce(held.copies, 0) as copies, coalesce(held.live, 0)::bigint as live, held.last_verified,
+  (select began_at from mount where mount.tape = tape.serial order by mount.id desc limit 1) as last_mounted
 from tape left join (
   select tape, count(*) filter (where state = 'verified') as copies, max(verified_at) as last_verified,
     sum(size) filter (where state in ('written', 'verified', 'suspect')) as live

@@ -104,6 +104,16 @@ class _Numbers(Collector):
         for drive in overview.drives:
             drives.add_metric([drive.drive], int(drive.tape is not None))
         yield drives
+        out = GaugeMetricFamily("holdfast_drive_out", "1 when the drive is out of use", labels=["drive"])
+        busy = GaugeMetricFamily("holdfast_drive_busy", "share of 24 hours with a tape in the drive", labels=["drive"])
+        mounts = GaugeMetricFamily("holdfast_drive_mounts", "mounts in the last 24 hours", labels=["drive"])
+        for drive in overview.drives:
+            out.add_metric([drive.drive], int(drive.reason is not None))
+            busy.add_metric([drive.drive], drive.busy)
+            mounts.add_metric([drive.drive], drive.mounts_last_day)
+        yield from (out, busy, mounts)
+        warned = sum(tape.warned for tape in overview.tapes)
+        yield GaugeMetricFamily("holdfast_tapes_warned", "tapes that may be about to fail", value=warned)
         free = GaugeMetricFamily("holdfast_area_free", "free bytes of a disk area", labels=["area"])
         for area in overview.areas:
             free.add_metric([area.name], area.free)

@@ -9,7 +9,16 @@ from holdfast.identity.person import may
 from holdfast.services import repack, tapes
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
-from holdfast.wire.tapes import Repack, RepackWish, Retirement, RetireWish, TapeDetail, TapePage, TapeWish
+from holdfast.wire.tapes import (
+    NewTape,
+    Repack,
+    RepackWish,
+    Retirement,
+    RetireWish,
+    TapeDetail,
+    TapePage,
+    TapeWish,
+)
 
 router = APIRouter(prefix="/tapes", tags=["tapes"])
 
@@ -26,6 +35,20 @@ def tape(archive: TheArchive, person: Caller, serial: str) -> TapeDetail:
     """Tell all that is known of a tape, without mounting it."""
     may(person, "operate")
     return tapes.tape(archive, serial)
+
+
+@router.post("", responses=responses(409))
+def add(archive: TheArchive, person: Caller, wish: NewTape) -> TapeDetail:
+    """Take a new tape into use and record what it is; a simulated one is made. Repeating it changes nothing."""
+    may(person, "operate")
+    return tapes.add(archive, wish, person=person.name)
+
+
+@router.post("/{serial}/export", responses=responses(404, 409))
+def export(archive: TheArchive, person: Caller, serial: str, wish: TapeWish) -> TapeDetail:
+    """Note that a tape is taken out of the library on purpose. Repeating it changes nothing."""
+    may(person, "operate")
+    return tapes.export(archive, serial, person=person.name, reason=wish.reason)
 
 
 @router.post("/{serial}/disable", responses=responses(404, 409))

@@ -71,14 +71,18 @@ create table tape (
     site        text        not null,
     library     text        not null,
     media_type  text        not null,
-    state       text        not null check (state in ('active', 'full', 'suspect', 'disabled', 'repacking', 'broken', 'missing', 'retired')),
+    state       text        not null check (state in ('new', 'active', 'full', 'suspect', 'disabled', 'repacking', 'exported',
+                                                    'broken', 'missing', 'retired')),
     capacity    bigint      not null,
     free        bigint      not null,                -- as the volume said last
     generation  bigint      not null default 0,
     lock_state  integer     not null default 0,
-    batch       text        not null default '',     -- who made it, and when: a batch fails together
+    batch       text        not null default '',     -- who made it, and when; twins should be of different ones
     twin        text        not null default '',     -- the tape that the same packages go to; a habit, no rule
-    families    text[]      not null default '{}',   -- whose packages it holds: proposals, else beamlines
+    families    text[]      not null default '{}',   -- whose data it has, or is meant for: proposals, else beamlines
+    health      jsonb,                               -- its counters as they were known last
+    baseline    jsonb       not null default '{}',   -- its counters when it was last taken into use
+    trusted_at  timestamptz not null default now(),  -- when it was last taken into use; what failed before is forgiven
     problem     jsonb,
     changed_at  timestamptz not null default now()
 );
@@ -120,7 +124,7 @@ create index copy_erase on copy (next_try) where state in ('retired', 'lost') an
 -- of its package is owed and staging has it no more. Such a copy comes from a tape that is to be emptied, if there is one.
 create view copy_to_read as
 select copy.*, false as wanted_in_staging from copy join tape on tape.serial = copy.tape
-where tape.state not in ('disabled', 'retired') and copy.next_try <= now()
+where tape.state not in ('disabled', 'exported', 'retired') and copy.next_try <= now()
   and (copy.state in ('written', 'suspect') or (copy.state = 'verified' and copy.check_wanted is not null))
 union all
 select source.*, true from (
@@ -129,8 +133,44 @@ join package on package.id = owed.package and package.state = 'released'
 cross join lateral (
   select copy.* from copy join tape on tape.serial = copy.tape
   where copy.package = owed.package and copy.state = 'verified' and copy.check_wanted is null
-    and tape.state not in ('disabled', 'missing', 'retired')
+    and tape.state not in ('disabled', 'exported', 'missing', 'retired')
   order by tape.state = 'repacking' desc, copy.number, copy.id limit 1) as source;
+
+-- One tape in one drive, from begin to end; kept for a year. No references: it tells what was, also of what is gone.
+create table mount (
+    id            bigint generated always as identity primary key,
+    site          text        not null,
+    tape          text        not null,
+    drive         text        not null,
+    mode          text        not null check (mode in ('read', 'write')),
+    purpose       text        not null,
+    began_at      timestamptz not null default clock_timestamp(),
+    ended_at      timestamptz,
+    bytes_read    bigint      not null default 0,
+    bytes_written bigint      not null default 0,
+    problem       text,                              -- the code of what went wrong
+    before        jsonb       not null default '{}', -- the tape's counters
+    after         jsonb       not null default '{}',
+    recovered_errors bigint   not null default 0,    -- that were counted in between
+    permanent_errors bigint   not null default 0
+);
+create index mount_tape on mount (tape, id);
+create index mount_drive on mount (drive, id);
+create index mount_began on mount (began_at);
+create index mount_ended on mount (ended_at);
+-- planner: those that nobody ended.
+create index mount_open on mount (tape) where ended_at is null;
+
+-- What the library cannot say of its drives: who took one out of use, and since when one is trusted.
+create table drive (
+    name       text        primary key,
+    site       text        not null,
+    reason     text,                                 -- why it is out of use
+    decided_by text        check (decided_by in ('operator', 'planner', 'watchdog')),
+    since      timestamptz,
+    trusted_at timestamptz not null default now(),
+    check ((reason is null) = (decided_by is null))
+);
 
 -- About 1,000 entries of a dataset in path order; a row per file would cost six times the room.
 create table listing (
