@@ -17,7 +17,7 @@ from typing import Final
 from holdfast.errors import Conflict, NotFound
 from holdfast.scheduling.asks import Ask, Drive, Extent, Mount, Policy, Tape
 from holdfast.scheduling.cost import Timing
-from holdfast.scheduling.geometry import DRIVES, can
+from holdfast.scheduling.geometry import breadth, can
 from holdfast.scheduling.session import Item, Reading, seconds
 
 _TOGETHER: Final = 600.0  # seconds; requests asked within this time are equally old
@@ -279,7 +279,7 @@ class Recalls:
         """Return an empty drive if there is one, and of those that can read it the one that can read the least else."""
         medium = self._tapes[serial].medium.name
         able = [drive for drive in free if can(drive.kind, medium)]
-        return min(able, key=lambda d: (d.tape is not None, len(DRIVES[d.kind]), d.name), default=None)
+        return min(able, key=lambda d: (d.tape is not None, breadth(d.kind), d.name), default=None)
 
     def _faded(self, group: str, now: float) -> float:
         used, at = self._used.get(group, (0.0, now))

@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import LibraryUnavailable, NotFound
+from holdfast.scheduling.geometry import ANY
 from holdfast.tape.faults import read_faults
 from holdfast.tape.index import Index, load_index, save_index, save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
 from holdfast.tape.locks import Lock, loaded_drives, put_back, release
-from holdfast.tape.media import ANY, drive_names, tape_types
+from holdfast.tape.media import drive_names, tape_types
 from holdfast.tape.mounting import drive_sessions
 from holdfast.tape.posix import open_session
 from holdfast.tape.volume import SimulatedVolume, dirty_mark, index_path, is_unreadable, limit
