@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 Mode = Literal["read", "write"]
 
@@ -75,6 +75,14 @@ class Extent:
     start_block: int
 
 
+class Located(NamedTuple):
+    """How long a drive took from one place of its tape to another; places in bytes from the start of the data partition."""
+
+    from_byte: int
+    to_byte: int
+    seconds: float
+
+
 class TapeSession(Protocol):
     """One tape in one drive, ours alone until `close`."""
 
@@ -121,6 +129,12 @@ class TapeSession(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file if it is there; its space is not given back."""
 
+    def locates(self) -> Sequence[Located]:
+        """Return the ways to places that were not just behind the head, the last ones of this session.
+
+        The seconds are those of tapes. There are none where no time passes.
+        """
+
     def close(self) -> None:
         """Give the drive back; unsynced data are synced first. Idempotent."""
 
@@ -133,6 +147,12 @@ class TapeLibrary(Protocol):
 
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
+
+    def drive_kinds(self) -> Mapping[str, str]:
+        """Return the kind of each drive (`LTO-8`), empty for one that takes every tape. Raises LibraryUnavailable."""
+
+    def speed(self) -> float:
+        """Return how many seconds of tapes pass in a second: 1 for real ones, 0 where nothing takes any time."""
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what is known of a volume without mounting it. Raises NotFound."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated tape library in a folder: real bytes, several processes, LTFS's rules, no time lost on winding.
+"""A simulated tape library in a folder: real bytes, several processes, LTFS's rules, and its times if wanted.
 
     ROOT/HF0001L8/NAME                  what a mounted tape shows
     ROOT/.library/library.json          tapes and drives
@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import LibraryUnavailable, NotFound
-from holdfast.scheduling.geometry import ANY
+from holdfast.scheduling.geometry import ANY, medium_of
+from holdfast.tape.clock import Clock
 from holdfast.tape.faults import read_faults
 from holdfast.tape.index import Index, load_index, save_index, save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
@@ -48,6 +49,7 @@ class _Layout:
     drives: Sequence[str]
     media: Mapping[str, str] = field(default_factory=dict)  # serial: media type, of those that have one
     kinds: Mapping[str, str] = field(default_factory=dict)  # drive: its kind, of those that have one
+    speed: float = 0.0  # seconds of tapes in a second
 
     def media_type(self, serial: str) -> str:
         return self.media.get(serial, _NO_TYPE)
@@ -74,13 +76,15 @@ class SimulatedLibrary:
         capacity: int = 2_000_000_000,
         drives: int | Iterable[tuple[str, int]] = 2,
         early_warning: int | None = None,
+        speed: float = 0.0,
     ) -> SimulatedLibrary:
         """Make a library, or add what an existing one lacks of `tapes` and `drives`; tapes keep what they have.
 
         `media` gives media types with counts instead of a number of tapes; such tapes hold up to 0.2 % less than
         `capacity`, each another number. `drives` may be kinds with counts too. `capacity` and `early_warning` (where
-        writes begin to fail before the end; 1 % when None) are in bytes and hold for new tapes. Raises
-        LibraryUnavailable, InvalidInput (no such type or kind).
+        writes begin to fail before the end; 1 % when None) are in bytes and hold for new tapes. At a `speed` of 1 it is
+        as slow as real tapes (`holdfast.tape.clock`), at 0 it takes no time. Raises LibraryUnavailable, InvalidInput (no
+        such type or kind).
         """
         library = cls(root)
         own = root / ".library"
@@ -99,7 +103,7 @@ class SimulatedLibrary:
                         serial = library._add(number, kind, Index(capacity=capacity, early_warning=warning))
                         homes[serial] = f"slot {number}"
                         typed |= {serial: kind} if kind != _NO_TYPE else {}
-                layout = _Layout(homes, _all_drives(known, named), typed, _kinds(named))
+                layout = _Layout(homes, _all_drives(known, named), typed, _kinds(named), speed)
                 save_json(own / "library.json", asdict(layout))
         except OSError as error:
             raise LibraryUnavailable(path=root, why=error.strerror) from error
@@ -130,6 +134,14 @@ class SimulatedLibrary:
     def drives(self) -> Mapping[str, str | None]:
         """Return each drive with the serial of the tape in it, None for an empty one. Raises LibraryUnavailable."""
         return loaded_drives(self._locks, self._layout().drives)
+
+    def drive_kinds(self) -> Mapping[str, str]:
+        """Return the kind of each drive, empty for one that takes every tape. Raises LibraryUnavailable."""
+        return self._layout().drive_kinds()
+
+    def speed(self) -> float:
+        """Return how many seconds of tapes pass in a second. Raises LibraryUnavailable."""
+        return self._layout().speed
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what the last index says, without mounting. Raises NotFound, LibraryUnavailable."""
@@ -172,7 +184,9 @@ class SimulatedLibrary:
             raise NotFound(kind="tape or drive that is out of use called", name=name)
 
     def _mount(self, mode: Mode, serial: str, tape: Lock, drive: Lock) -> TapeSession:
-        make = partial(open_session, partial(SimulatedVolume, self.root, serial), serial, drive.thing, mode)
+        layout, index = self._layout(), load_index(index_path(self.root, serial))
+        clock = Clock(self._locks / "robot", serial, medium_of(layout.media_type(serial), index.capacity), layout.speed)
+        make = partial(open_session, partial(SimulatedVolume, self.root, serial, clock), serial, drive.thing, mode)
         if self._limits:
             return WatchedSession(make, serial, tape, drive, self._limits)
         return make(lambda: release([drive, tape]))

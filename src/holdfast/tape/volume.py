@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from holdfast.tape.clock import Clock
 from holdfast.tape.faults import Fault, add_fault, fire, read_faults, server_starts
 from holdfast.tape.index import (
     INDEX_BLOCKS,
@@ -41,11 +42,13 @@ class SimulatedVolume:
     last index has comes back when the process dies.
     """
 
-    def __init__(self, library: Path, serial: str) -> None:
+    def __init__(self, library: Path, serial: str, clock: Clock) -> None:
         """Mount: recover to the last index if need be. Raises OSError."""
         self.serial = serial
         self.root = library / serial
         self.recovered: Sequence[str] = ()
+        self.head: int | None = clock.head
+        self._clock = clock
         self._library = library
         self._index_path = index_path(library, serial)
         self._mark = dirty_mark(library, serial)
@@ -57,6 +60,7 @@ class SimulatedVolume:
         self._starts_of_server = server_starts(library)
         self._lost = False  # the drive died
         self._hang("mount")
+        clock.mount()
         if fire(library, serial, "mount-fails"):
             raise OSError(errno.EIO, "the drive cannot load it")
         if not self.root.is_dir() or is_unreadable(library, serial):
@@ -134,6 +138,10 @@ class SimulatedVolume:
         self._start_blocks[path.name] = self._next_block
         self._last = path
 
+    def clock(self) -> float | None:
+        """Return the seconds of tapes that finding places took; None when no time passes."""
+        return self._clock.sought
+
     def admit(self, path: Path, done: int, wanted: int) -> int:
         """Return how many bytes the tape takes now; ENOSPC at its end, EROFS when it breaks."""
         self._alive()
@@ -149,6 +157,8 @@ class SimulatedVolume:
         if admitted == 0:
             self._freeze(path, lock_state)
         self._move("write", admitted)
+        place = self._start_blocks[path.name] * TAPE_BLOCK
+        self._clock.append(place, place + done + admitted)
         # The same bytes may be asked for twice (a try with O_DIRECT, then a copy), so this is no sum.
         self._used = max(self._used, begin + done + admitted)
         self._next_block = self._start_blocks[path.name] + blocks(self._used - begin)
@@ -161,6 +171,7 @@ class SimulatedVolume:
             return fault.name in {"", path.name} and offset <= fault.offset < offset + len(block)
 
         self._move("read", len(block))
+        self._clock.read(self._start_blocks.get(path.name, 0) * TAPE_BLOCK + offset, len(block))
         self._read += len(block)
         if fault := fire(self._library, self.serial, "read-error", hit):
             self._count("mediaPermanentReadErrors" if fault.times is None else "mediaRecoveredReadErrors")
@@ -189,6 +200,7 @@ class SimulatedVolume:
         """Keep the counters."""
         self._save_counters()
         self._hang("unmount")
+        self._clock.unmount()
         if fire(self._library, self.serial, "unmount-fails"):
             raise OSError(errno.EIO, "the drive does not give it back")
 
@@ -200,6 +212,7 @@ class SimulatedVolume:
             raise OSError(errno.EIO, "the index could not be written")
         lies = fire(self._library, self.serial, "sync-lies")
         self._write_index()
+        self._clock.sync(self._next_block * TAPE_BLOCK)
         if lies and self._last is not None:
             _spoil(self._last)
         self._last = None
