@@ -221,8 +221,12 @@ class Recalls:
             return []
         self._forget([item.package])
         for ask in item.asks:
-            self._used[ask.group] = (self._faded(ask.group, now) + used / len(item.asks), now)
+            self.charge(ask.group, used / len(item.asks), now)
         return item.asks
+
+    def charge(self, group: str, used: float, now: float) -> None:
+        """Count seconds of drives that a group has used."""
+        self._used[group] = (self._faded(group, now) + used, now)
 
     def end(self, serial: str) -> None:
         """The mount is over; whatever was not read waits for the next one."""

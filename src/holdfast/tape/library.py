@@ -33,6 +33,11 @@ def describe_lock(state: int) -> str:
     return f"lock state {state:#x} ({', '.join(words) or 'unlocked'})"
 
 
+def is_out(loaded: str | None) -> bool:
+    """Say whether what `TapeLibrary.drives` tells of a drive is why it is out of use; no serial has a blank."""
+    return loaded is not None and " " in loaded
+
+
 @dataclass(frozen=True, slots=True)
 class TapeInfo:
     """What the library says of a cartridge without mounting it."""
