@@ -85,7 +85,7 @@ def test_what_is_asked_for_while_a_tape_is_mounted_is_read_in_the_same_mount(bus
 
 def requests_now(site: SmallSite) -> list[dict[str, object]]:
     with site.archive.database.transaction() as conn:
-        return requests.all(conn, "recallable", tape=None, limit=100, every=False)
+        return requests.all(conn, "recallable", tape=None, limit=100)
 
 
 def test_p10_a_tape_that_cannot_be_mounted_leaves_its_requests_to_the_twin(busy: SmallSite) -> None:

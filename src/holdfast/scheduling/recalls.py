@@ -29,6 +29,7 @@ class Queue:
 
     items: dict[str, Item] = field(default_factory=dict)
     oldest: float = 0.0
+    top: int = 0  # the highest priority of a request
     base: float = 0.0  # a time near those of asking, so that the cubes below lose no digits
     moments: dict[str, list[float]] = field(default_factory=dict)  # per group: sums of weight x (time of asking)^0..3
     known_seconds: float | None = None
@@ -39,9 +40,11 @@ class Queue:
         first = min(ask.at for ask in item.asks)
         if not self.moments:
             self.oldest = self.base = first
+            self.top = item.asks[0].priority
         self.oldest = min(self.oldest, first)
         for ask in item.asks:
             known.asks.append(ask)
+            self.top = max(self.top, ask.priority)
             weight, at = 2.0**ask.priority, ask.at - self.base
             sums = self.moments.setdefault(ask.group, [0.0, 0.0, 0.0, 0.0])
             for power in range(4):
@@ -188,13 +191,14 @@ class Recalls:
         }
         backlog = sum(takes.values()) / max(drives, 1)
         cap = now - max(self.policy.ageing_cap, self.policy.ageing_load * backlog)
+        top = max((self._queues[serial].top for serial in takes), default=0)
         keys: list[tuple[bool, float, float, float, str]] = []
         for serial, needs in takes.items():
             queue = self._queues[serial]
             # A tape that takes longer than all others together would is begun before them: begun last, it would keep
-            # one drive busy when the rest is done. The overdue go by age, those asked within some minutes as one.
+            # one drive busy when the rest is done; unless something is more urgent. The overdue go by age, those asked within some minutes as one.
             overdue = -queue.oldest // _TOGETHER if queue.oldest < cap else 0.0
-            long = needs if needs >= backlog else 0.0
+            long = needs if needs >= backlog and queue.top == top else 0.0
             worth = queue.value(now, self.policy.ageing_time, factors) / needs
             keys.append((queue.oldest >= cap, -overdue, -long, -worth, serial))
         keys.sort()

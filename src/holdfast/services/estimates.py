@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isinf
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from holdfast.catalog.database import Database, Row
@@ -24,9 +24,8 @@ from holdfast.tape.library import is_out
 _FRESH: Final = 5.0  # seconds; a page of requests, and people who look again and again, are answered from one look
 _LOOKS: Final[WeakKeyDictionary[Database, _Look]] = WeakKeyDictionary()
 _LOOKING: Final = Lock()  # whoever asks while another looks waits for that answer
-_AWAY: Final = LibraryUnavailable.code
 _NO_TAPE: Final = "None of the tapes with a proven copy can be mounted now."
-_LATER: Final = f"It comes after the first {LIMIT:,} copies that are looked at."
+_LATER: Final = f"It comes after the first {LIMIT:,} packages that are looked at."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +41,29 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    line: Row | None  # as it was then
-    at: float
-    arrivals: Mapping[str, Arrival] = field(default_factory=dict)
+    """The queue as it was at one time."""
+
+    line: Row | None
+    at: float  # of the process
+    now: float = 0.0  # of the world, likewise in seconds
+    speed: float = 0.0
+    known: Mapping[str, Estimate] = field(default_factory=dict)  # by request, the part that comes last
+    unknown: Mapping[str, str] = field(default_factory=dict)  # by request, why nothing is known of all of it
     otherwise: str = _LATER
 
     def of(self, request: str) -> Arrival:
-        return self.arrivals.get(request) or Arrival(self.otherwise)
+        estimate = self.known.get(request)
+        if estimate is None or request in self.unknown:
+            return Arrival(self.unknown.get(request, self.otherwise))
+        place = estimate.place or None
+        if isinf(estimate.expected) or not self.speed:
+            return Arrival(estimate.reason, place)
+        times = (estimate.expected, estimate.earliest, estimate.latest)
+        return Arrival(estimate.reason, place, *(self._moment(at) for at in times))
+
+    def _moment(self, at: float) -> datetime:
+        """Return a time of tapes as one of our own."""
+        return datetime.fromtimestamp(self.now + (at - self.now) / self.speed, UTC)
 
 
 def arrivals(archive: Archive, asked: Iterable[str]) -> Mapping[str, Arrival]:
@@ -66,30 +81,30 @@ def arrivals(archive: Archive, asked: Iterable[str]) -> Mapping[str, Arrival]:
 
 
 def _look(archive: Archive, line: Row | None) -> _Look:
-    at = time.monotonic()
+    at, now = time.monotonic(), time.time()
     with archive.database.transaction() as conn:
-        rows = requests.all(conn, "recallable", tape=None, limit=LIMIT, every=True)
+        rows = requests.all(conn, "expected", limit=LIMIT)
     try:
-        known = _estimated(archive, rows)
+        estimates = _estimated(archive, rows, now)
         speed = archive.library.speed()
     except LibraryUnavailable as error:
         return _Look(line, at, otherwise=error.sentence)
-    now = datetime.now(UTC).timestamp()
-    last: dict[str, Estimate] = {}
-    found: dict[str, Arrival] = {}
+    known: dict[str, Estimate] = {}
+    unknown: dict[str, str] = {}
     for row in rows:
-        request, estimate = row["request"], known.get(name_of(row))
-        problem: dict[str, Any] = row["problem"] or {}
-        if estimate is None or problem.get("code") == _AWAY:
-            found.setdefault(request, Arrival(_NO_TAPE if estimate is None else problem["sentence"]))
-        elif request not in last or estimate.latest > last[request].latest:
-            last[request] = estimate
-    return _Look(line, at, {name: _arrival(estimate, now, speed) for name, estimate in last.items()} | found)
+        request, estimate = row["request"], estimates.get(name_of(row))
+        if row["problem"] and row["problem"]["code"] == LibraryUnavailable.code:
+            unknown.setdefault(request, row["problem"]["sentence"])
+        elif estimate is None:
+            unknown.setdefault(request, _NO_TAPE)
+        elif request not in known or estimate.latest > known[request].latest:
+            known[request] = estimate
+    return _Look(line, at, now, speed, known, unknown)
 
 
-def _estimated(archive: Archive, rows: Iterable[Row]) -> Mapping[str, Estimate]:
+def _estimated(archive: Archive, rows: Iterable[Row], now: float) -> Mapping[str, Estimate]:
     """Return the estimate of each part that has a copy. Raises LibraryUnavailable."""
-    library, now = archive.library, time.time()
+    library = archive.library
     kinds, loaded = library.drive_kinds(), library.drives()
     there = [serial for serial in loaded.values() if serial]
     with archive.database.transaction() as conn:
@@ -106,12 +121,3 @@ def _estimated(archive: Archive, rows: Iterable[Row]) -> Mapping[str, Estimate]:
         return {}
     at_once = archive.settings.workers.recall or None  # None: others read, on hosts that this one does not know
     return {estimate.ask: estimate for estimate in outlook(queue, drives, now, at_once=at_once)}
-
-
-def _arrival(estimate: Estimate, now: float, speed: float) -> Arrival:
-    """Return an estimate as people read it: times of tapes become our own, if the library takes any."""
-    place = estimate.place or None
-    if isinf(estimate.expected) or not speed:
-        return Arrival(estimate.reason, place)
-    times = (estimate.expected, estimate.earliest, estimate.latest)
-    return Arrival(estimate.reason, place, *(datetime.fromtimestamp(now + (at - now) / speed, UTC) for at in times))

@@ -40,7 +40,7 @@ def recall(archive: Archive, _thing: str) -> None:
     """Read tape after tape, the most worthwhile first, until nothing waits that nobody else reads."""
     while not archive.stopping.is_set():
         with archive.database.transaction() as conn:
-            rows = requests.all(conn, "recallable", tape=None, limit=LIMIT, every=False)
+            rows = requests.all(conn, "recallable", tape=None, limit=LIMIT)
         for row in rows:
             if row["tape"] is None:
                 deliver(archive, name_of(row))
@@ -144,7 +144,7 @@ def _tour(archive: Archive, queue: Recalls, session: TapeSession) -> Iterator[st
         queue.done(serial, time.time())
         head = item.extent.end
         with archive.database.transaction() as conn:
-            rows = requests.all(conn, "recallable", tape=serial, limit=LIMIT, every=False)
+            rows = requests.all(conn, "recallable", tape=serial, limit=LIMIT)
         for ask in _asks(rows):
             if ask.name not in seen:
                 seen.add(ask.name)

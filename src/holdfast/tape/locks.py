@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import Busy, MediumFailed
+from holdfast.errors import Busy, LibraryUnavailable, MediumFailed
 from holdfast.tape.media import assign
 
 _POLL: Final = 0.02  # seconds; flock has no timeout
@@ -144,15 +144,21 @@ def take_drives(folder: Path, wanted: Sequence[Sequence[str]], deadline: Deadlin
 
 
 def loaded_drives(folder: Path, drives: Sequence[str]) -> Mapping[str, str | None]:
-    """Return what is in each drive, or why it is out of use; a note that a dead process left does not count."""
+    """Return what is in each drive, or why it is out of use; a note that a dead process left does not count.
+
+    Raises LibraryUnavailable, also on a host that is not the library's.
+    """
     found: dict[str, str | None] = {}
-    with _drive_table(folder):
-        for drive in drives:
-            path = folder / f"drive-{drive}"
-            lock = try_lock(path)
-            found[drive] = (path.read_text("utf-8") or None) if lock is None else None
-            if lock is not None:
-                lock.release()
+    try:
+        with _drive_table(folder):
+            for drive in drives:
+                path = folder / f"drive-{drive}"
+                lock = try_lock(path)
+                found[drive] = (path.read_text("utf-8") or None) if lock is None else None
+                if lock is not None:
+                    lock.release()
+    except OSError as error:
+        raise LibraryUnavailable(path=folder, why=error.strerror) from error
     return found
 
 

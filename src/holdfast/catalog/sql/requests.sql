@@ -80,21 +80,33 @@ select 1 as one where exists (
           = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0)))
 
 -- recallable --
--- What is to be tried and nobody delivers now, or with `every` all that waits, with its verified copies on tapes that can
--- be mounted, on one tape or on any; a row without a copy is for somebody who tries what there is.
+-- What waits and nobody delivers now, with its verified copies on tapes that can be mounted, on one tape or on any; a
+-- row without a copy is for somebody who tries what there is.
 select request_part.request, request_part.package, request_part.problem, request.created_at, request.person,
   request.priority, copy.id as copy, copy.tape, copy.start_block, copy.size, tape.media_type, tape.capacity
 from request_part join request on request.id = request_part.request
 left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'missing', 'retired'))
   on copy.package = request_part.package and copy.state = 'verified'
-where request_part.state in ('waiting', 'recalling') and request.state in ('asked', 'waiting', 'recalling')
-  and (%(tape)s::text is null or copy.tape = %(tape)s)
-  and (%(every)s or (request_part.next_try <= now() and not exists (
+where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
+  and request.state in ('asked', 'waiting', 'recalling') and (%(tape)s::text is null or copy.tape = %(tape)s)
+  and not exists (
     select from pg_locks where locktype = 'advisory' and objsubid = 1
       and database = (select oid from pg_database where datname = current_database())
       and ((classid::bigint << 32) | objid::bigint)
-          = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0))))
+          = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0))
 order by request.created_at, request_part.request, request_part.package, copy.number, copy.id limit %(limit)s
+
+-- expected --
+-- All that waits or is delivered now, with the copy that it is to be read from: the first of those in `recallable`.
+select request_part.request, request_part.package, request_part.problem, request.created_at, request.person,
+  request.priority, copy.tape, copy.start_block, copy.size, copy.media_type, copy.capacity
+from request_part join request on request.id = request_part.request
+left join lateral (
+  select copy.tape, copy.start_block, copy.size, tape.media_type, tape.capacity from copy join tape on tape.serial = copy.tape
+  where copy.package = request_part.package and copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
+  order by copy.number, copy.id limit 1) as copy on true
+where request_part.state in ('waiting', 'recalling') and request.state in ('asked', 'waiting', 'recalling')
+order by request.created_at, request_part.request, request_part.package limit %(limit)s
 
 -- line --
 -- Changes when the order of what waits may have.
