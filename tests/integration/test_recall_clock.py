@@ -24,6 +24,7 @@ from holdfast.services.wraps import learned
 from holdfast.tape.clock import hidden_wraps
 from holdfast.tape.index import TAPE_BLOCK, load_index, save_index
 from holdfast.tape.library import Located
+from holdfast.tape.locks import try_lock
 from holdfast.tape.ltfs import LtfsLibrary
 from holdfast.tape.simulator import SimulatedLibrary
 from holdfast.tape.volume import index_path
@@ -226,6 +227,12 @@ def test_p9_where_nothing_is_known_no_time_is_told_but_why(site: SmallSite) -> N
         tapes.disable(site.archive, serial, person="op", reason="test")
     site.ask(dataset, to="third")
     assert site.request(request).reason == "None of the tapes with a proven copy can be mounted now."
+    for drive in site.archive.library.drives():
+        lock = try_lock(site.library / ".library" / "locks" / f"drive-{drive}")
+        assert lock is not None
+        lock.lock_out("it rattles")
+    site.ask(dataset, to="fourth")
+    assert "All drives are out of use" in str(site.request(request).reason)
 
 
 def test_a_page_of_requests_looks_at_the_queue_once(site: SmallSite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import isinf
@@ -22,9 +22,11 @@ from holdfast.services.queue import LIMIT, name_of, queue_of
 from holdfast.tape.library import is_out
 
 _FRESH: Final = 5.0  # seconds; a page of requests, and people who look again and again, are answered from one look
+_MOST: Final = 100 * 365.25 * 86400  # seconds; what a simulated library that is slower than tapes may take longer
 _LOOKS: Final[WeakKeyDictionary[Database, _Look]] = WeakKeyDictionary()
 _LOOKING: Final = Lock()  # whoever asks while another looks waits for that answer
 _NO_TAPE: Final = "None of the tapes with a proven copy can be mounted now."
+_NO_DRIVE: Final = "All drives are out of use; holdfast status says why."
 _LATER: Final = f"It comes after the first {LIMIT:,} packages that are looked at."
 
 
@@ -63,7 +65,7 @@ class _Look:
 
     def _moment(self, at: float) -> datetime:
         """Return a time of tapes as one of our own."""
-        return datetime.fromtimestamp(self.now + (at - self.now) / self.speed, UTC)
+        return datetime.fromtimestamp(self.now + min((at - self.now) / self.speed, _MOST), UTC)
 
 
 def arrivals(archive: Archive, asked: Iterable[str]) -> Mapping[str, Arrival]:
@@ -85,10 +87,12 @@ def _look(archive: Archive, line: Row | None) -> _Look:
     with archive.database.transaction() as conn:
         rows = requests.all(conn, "expected", limit=LIMIT)
     try:
-        estimates = _estimated(archive, rows, now)
-        speed = archive.library.speed()
+        drives, speed = _drives(archive), archive.library.speed()
     except LibraryUnavailable as error:
         return _Look(line, at, otherwise=error.sentence)
+    if not drives:
+        return _Look(line, at, otherwise=_NO_DRIVE)
+    estimates = _estimated(archive, rows, drives, now)
     known: dict[str, Estimate] = {}
     unknown: dict[str, str] = {}
     for row in rows:
@@ -102,22 +106,24 @@ def _look(archive: Archive, line: Row | None) -> _Look:
     return _Look(line, at, now, speed, known, unknown)
 
 
-def _estimated(archive: Archive, rows: Iterable[Row], now: float) -> Mapping[str, Estimate]:
-    """Return the estimate of each part that has a copy. Raises LibraryUnavailable."""
-    library = archive.library
-    kinds, loaded = library.drive_kinds(), library.drives()
+def _drives(archive: Archive) -> list[Drive]:
+    """Return the drives that may be used, with the tapes that are read for recalls now. Raises LibraryUnavailable."""
+    kinds, loaded = archive.library.drive_kinds(), archive.library.drives()
     there = [serial for serial in loaded.values() if serial]
     with archive.database.transaction() as conn:
         read = {row["serial"] for row in requests.all(conn, "reading", serials=there)}
-    drives = [
+    return [
         Drive(name, kinds[name], serial if serial in read else None)
         for name, serial in loaded.items()
         if not is_out(serial)
     ]
+
+
+def _estimated(archive: Archive, rows: Iterable[Row], drives: Sequence[Drive], now: float) -> Mapping[str, Estimate]:
+    """Return the estimate of each part of a request that has a copy."""
     queue = queue_of(archive, rows)
-    for serial in read & queue.queues.keys():
-        queue.begin(serial, now)
-    if not drives:
-        return {}
+    for drive in drives:
+        if drive.tape and drive.tape in queue.queues:
+            queue.begin(drive.tape, now)
     at_once = archive.settings.workers.recall or None  # None: others read, on hosts that this one does not know
     return {estimate.ask: estimate for estimate in outlook(queue, drives, now, at_once=at_once)}
