@@ -30,7 +30,8 @@ CRASH_POINTS: Final[dict[str, str]] = {
     "deliver.file": "one file is delivered",
     "deliver.done": "all files are delivered, the catalogue does not know",
     "recall.half": "half of a package is recalled for repair",
-    "recall.used": "the lost copy is replaced, the recalled package is still in staging",
+    "recall.whole": "a package is recalled for repair, the catalogue does not know",
+    "recall.used": "the recalled package is in staging, to be written again",
 }
 
 

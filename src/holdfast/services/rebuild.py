@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, datasets, packages, profiles
+from holdfast.catalog.queries import copies, datasets, packages, profiles, tapes
 from holdfast.errors import Conflict, Damaged, DigestMismatch, HoldfastError, NotAPackage
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
@@ -73,6 +73,7 @@ def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> R
         # Also those that an earlier run, which was killed, restored.
         for row in datasets.all(conn, "incomplete"):
             _complete(archive, conn, row["id"], found)
+        tapes.run(conn, "relate")
     return found
 
 
