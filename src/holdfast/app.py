@@ -70,7 +70,7 @@ def set_up_library(settings: Settings) -> None:
     try:
         SimulatedLibrary.create(
             settings.library_path, tapes=wanted.tapes, media=parse_kinds(wanted.media), capacity=wanted.capacity,
-            drives=parse_kinds(wanted.drives),
+            drives=parse_kinds(wanted.drives), speed=wanted.speed,
         )  # fmt: skip
     except InvalidInput as error:
         raise SettingsError(what=f"library.drives or library.media: {error}") from error

@@ -38,3 +38,12 @@ class TestSimulatedLibrary(TapeLibraryContract):
         assert library.stat(serial).consistent
         times = 1 if kind == "sync-fails" else None
         write_faults(self.root, [Fault(serial, kind, after_bytes=place, offset=place, times=times)])
+
+
+class TestClockedLibrary(TestSimulatedLibrary):
+    """The same with robot, drives and ways that take time, a million times faster than real ones."""
+
+    @pytest.fixture
+    def library(self, tmp_path: Path) -> TapeLibrary:
+        self.root = tmp_path / "library"
+        return SimulatedLibrary.create(self.root, tapes=3, capacity=100_000_000, drives=2, speed=1e6)

@@ -74,7 +74,7 @@ class Asking:
 def test_what_is_asked_for_while_a_tape_is_mounted_is_read_in_the_same_mount(busy: SmallSite) -> None:
     first, second = [row["id"] for row in busy.rows("select id from dataset order by id limit 2")]
     asked = [busy.ask(first, to="to0")]
-    [serial] = queue_of(requests_now(busy)).queues
+    [serial] = queue_of(busy.archive, requests_now(busy)).queues
     before = mounts(busy)
     library = busy.archive.library
     object.__setattr__(busy.archive, "library", Asking(library, lambda: asked.append(busy.ask(second, to="to1"))))
@@ -91,7 +91,7 @@ def requests_now(site: SmallSite) -> list[dict[str, object]]:
 
 def test_p10_a_tape_that_cannot_be_mounted_leaves_its_requests_to_the_twin(busy: SmallSite) -> None:
     asked = ask_for_all(busy)
-    first = next(iter(queue_of(requests_now(busy)).ranked(0.0, 2)))
+    first = next(iter(queue_of(busy.archive, requests_now(busy)).ranked(0.0, 2)))
     busy.faults(Fault(first, "mount-fails"))
     busy.drain()
     assert {busy.request(request).state for request in asked} == {"delivered"}
@@ -100,7 +100,7 @@ def test_p10_a_tape_that_cannot_be_mounted_leaves_its_requests_to_the_twin(busy:
 
 def test_p10_a_damaged_copy_is_delivered_from_the_twin_in_the_same_go(busy: SmallSite) -> None:
     asked = ask_for_all(busy)
-    serial = next(iter(queue_of(requests_now(busy)).ranked(0.0, 2)))
+    serial = next(iter(queue_of(busy.archive, requests_now(busy)).ranked(0.0, 2)))
     name = busy.rows(
         "select name from package join copy on copy.package = package.id where tape = %s order by copy.id limit 1",
         serial,

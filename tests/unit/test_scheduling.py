@@ -14,7 +14,6 @@ from holdfast.scheduling.bound import assignment
 from holdfast.scheduling.cost import LOCATE, NEVER, locate, matrix, rewind, write_seconds
 from holdfast.scheduling.geometry import MEDIA, WrapMap, can, media_type
 from holdfast.scheduling.learning import Learner
-from holdfast.scheduling.outlook import outlook
 from holdfast.scheduling.recalls import Recalls
 from holdfast.scheduling.session import runs, seconds
 from holdfast.simulation.library import Truth, true_map
@@ -297,15 +296,10 @@ def test_wrong_use_is_told() -> None:
         queue.begin("A0", 0.0)
 
 
-def test_every_request_is_told_when_and_why() -> None:
-    queue = recalls()
-    for name, number in (("a", 0), ("b", 1), ("c", 2)):
-        queue.ask(ask(name, number))
-    queue.begin("A0", 0.0)
-    told = {one.ask: one for one in outlook(queue, [Drive("d1", "LTO-8", "A0", free=False)], 0.0)}
-    assert [told[name].code for name in "abc"] == ["reading", "queued", "queued"]
-    assert told["a"].expected < told["b"].expected < told["c"].expected
-    assert all(one.earliest <= one.expected <= one.latest for one in told.values())
-    assert "number 2 of 2" in told["c"].reason
-    hopeless = list(outlook(queue, [Drive("d9", "LTO-9")], 0.0))
-    assert {one.code for one in hopeless} == {"no-drive"}
+def test_what_is_urgent_goes_before_the_longest() -> None:
+    for priority, first in ((0, "A0"), (5, "A1")):
+        queue = recalls()
+        for number in range(20):
+            queue.ask(ask(f"long{number}", 0, 400 * number))
+        queue.ask(ask("other", 1, priority=priority))
+        assert next(queue.ranked(1.0, 2)) == first

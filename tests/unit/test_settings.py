@@ -177,6 +177,20 @@ def test_new_tapes_are_adopted_or_not(tmp_path: Path) -> None:
         load(tmp_path, overrides={"library.adopt": "some"})
 
 
+def test_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, '[recall]\nshares = "alice = 2, bob=0.5"\n[library]\nspeed = 1000\n')
+    assert (load(tmp_path).recall.shares, load(tmp_path).library.speed) == ("alice = 2, bob=0.5", 1000.0)
+    for wrong in ("alice", "alice=0", "alice=-1", "=2", "alice=2,"):
+        monkeypatch.setenv("HOLDFAST_RECALL_SHARES", wrong)
+        with pytest.raises(SettingsError, match="is not a list such as alice=2, bob=1"):
+            load(tmp_path)
+    monkeypatch.delenv("HOLDFAST_RECALL_SHARES")
+    for wrong in ("fast", "-1", "nan"):
+        monkeypatch.setenv("HOLDFAST_LIBRARY_SPEED", wrong)
+        with pytest.raises(SettingsError, match=r"library\.speed"):
+            load(tmp_path)
+
+
 def test_the_library_is_of_the_kind_that_was_set(tmp_path: Path) -> None:
     assert isinstance(open_library(load(tmp_path)), SimulatedLibrary)
     real = {"library.kind": "ltfs", "library.path": "/offline"}

@@ -55,6 +55,7 @@ class Noun:
 datasets: Final = Noun("datasets", "dataset")
 packages: Final = Noun("packages", "package")
 copies: Final = Noun("copies", "copy")
+locates: Final = Noun("locates")
 tapes: Final = Noun("tapes", "tape")
 requests: Final = Noun("requests", "request")
 releases: Final = Noun("releases", "release")

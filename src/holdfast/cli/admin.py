@@ -12,7 +12,7 @@ import click
 from holdfast.app import open_library, set_up_library
 from holdfast.cli.drives import drive, mounts
 from holdfast.cli.exits import exit_code
-from holdfast.cli.options import config_option, data_option, json_option, settings
+from holdfast.cli.options import PRIORITY, config_option, connect, data_option, json_option, settings
 from holdfast.cli.output import give, say, size, table
 from holdfast.cli.statistics import packages, statistics
 from holdfast.cli.tapes import tape
@@ -76,6 +76,29 @@ def put_back(name: str, data: str, config: str | None) -> None:
     """
     open_library(settings(data, config)).put_back(name)
     say(f"{name} is in use again.")
+
+
+@admin.group()
+def request() -> None:
+    """Work on what people asked for."""
+
+
+@request.command()
+@click.argument("ident", metavar="ID")
+@click.argument("number", metavar="N", type=PRIORITY)
+@data_option
+@json_option
+def priority(ident: str, number: int, data: str, as_json: bool) -> None:
+    """Change how soon request ID is served: N from -10 to 10, 0 is usual, and each step doubles its weight.
+
+    Put `--` before a number below 0.
+    """
+    with connect(data) as client:
+        found = client.prioritise(ident, number)
+    if as_json:
+        give(found)
+    else:
+        say(f"Request {found.id} has priority {found.priority}.{f' {found.reason}' if found.reason else ''}")
 
 
 def _at(path: str, data: str, config: str | None) -> Settings:

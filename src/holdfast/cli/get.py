@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from holdfast.cli.exits import PARTIAL, exit_of_code
-from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.options import PRIORITY, connect, data_option, json_option, wait_option
 from holdfast.cli.output import give, moment, progress, say, size, table
 from holdfast.client import Client
 from holdfast.wire.requests import Request
@@ -24,17 +24,22 @@ _NAMED: Final = 20  # files that are named when they could not be delivered
 @click.argument("dataset", metavar="ID")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option("--to", "destination", metavar="DIR", required=True, help="The folder of the server to deliver to.")
+@click.option(
+    "--priority", type=PRIORITY, default=0, show_default=True, help="Each step doubles its weight in the queue."
+)
 @wait_option
 @json_option
 @data_option
-def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_json: bool, data: str) -> None:
+def get(
+    dataset: str, paths: tuple[str, ...], destination: str, priority: int, wait: bool, as_json: bool, data: str
+) -> None:
     """Bring files and folders of dataset ID back from tape: those named, or all.
 
     Each file gets its name only after its checksum matched. A file that is there already and right is left alone, so
     the same command goes on where an earlier one ended.
     """
     with connect(data) as client:
-        found = client.ask(dataset, destination=os.path.abspath(destination), paths=paths)
+        found = client.ask(dataset, destination=os.path.abspath(destination), paths=paths, priority=priority)
         if wait:
             found = _wait(client, found, shown=not as_json)
     if as_json:
@@ -75,6 +80,16 @@ def _tell(found: Request) -> None:
     )
 
 
+def _foretell(found: Request) -> None:
+    if found.expected:
+        say(
+            f"Expected at {moment(found.expected)}, between {moment(found.earliest)} and {moment(found.latest)} in nine "
+            "of ten cases."
+        )
+    if found.reason:
+        say(found.reason)
+
+
 def _end(found: Request) -> None:
     if found.state == "delivered" and not found.failed_files:
         return
@@ -88,7 +103,7 @@ def _end(found: Request) -> None:
 @json_option
 @data_option
 def requests(request: str | None, as_json: bool, data: str) -> None:
-    """List requests, or show how far request ID is."""
+    """List requests, or show how far request ID is: its place, when it is expected, and why it waits."""
     with connect(data) as client:
         if request:
             found = client.request(request)
@@ -98,6 +113,7 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
                 say(
                     f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}."
                 )
+                _foretell(found)
                 _tell(found)
             return
         page = client.requests()
@@ -111,11 +127,13 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
             f"{item.done_files}/{item.files}",
             size(item.done_bytes),
             moment(item.created_at),
+            item.place or "-",
+            moment(item.expected),
             item.destination,
         )
         for item in page.items
     ]
-    table(("request", "state", "files", "delivered", "asked", "to"), rows, right=(2, 3))
+    table(("request", "state", "files", "delivered", "asked", "place", "expected", "to"), rows, right=(2, 3))
 
 
 @click.command()

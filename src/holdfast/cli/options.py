@@ -26,6 +26,7 @@ data_option = click.option(
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer with JSON; the last line is one object.")
 wait_option = click.option("--wait", is_flag=True, help="Wait until it is done, with progress.")
+PRIORITY: Final = click.IntRange(-10, 10)
 config_option = click.option(
     "--config", metavar="FILE", envvar="HOLDFAST_CONFIG", help="The settings, else holdfast.toml in the data folder."
 )

@@ -25,7 +25,7 @@ from holdfast.wire.datasets import (
     FoundFiles,
 )
 from holdfast.wire.drives import Drive, DrivePage, DriveWish, MountPage
-from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
+from holdfast.wire.requests import PriorityWish, Release, ReleaseWish, Request, RequestPage, RequestWish
 from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
 from holdfast.wire.tapes import (
@@ -128,9 +128,11 @@ class Client:
 
     # ---- requests ----
 
-    def ask(self, dataset: str, *, destination: str, paths: Sequence[str] = (), key: str = "") -> Request:
+    def ask(
+        self, dataset: str, *, destination: str, paths: Sequence[str] = (), priority: int = 0, key: str = ""
+    ) -> Request:
         """Ask for files back, to a folder of the server; no path means the whole dataset."""
-        wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination)
+        wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination, priority=priority)
         return self._post("/requests", wish, Request, key)
 
     def request(self, request: str) -> Request:
@@ -144,6 +146,10 @@ class Client:
     def cancel(self, request: str) -> Request:
         """End a request; what was delivered stays."""
         return self._post(f"/requests/{_segment(request)}/cancel", None, Request)
+
+    def prioritise(self, request: str, priority: int) -> Request:
+        """Change how soon a request is served; each step, from -10 to 10, doubles its weight."""
+        return self._post(f"/requests/{_segment(request)}/priority", PriorityWish(priority=priority), Request)
 
     # ---- the archive ----
 

@@ -88,3 +88,4 @@ class Estimate:
     latest: float
     code: str  # why it waits: reading, queued or no-drive
     reason: str  # the same as a sentence
+    place: str = ""  # in the queue, where it has one

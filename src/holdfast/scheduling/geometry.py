@@ -61,6 +61,9 @@ MEDIA: Final = {
     )
 }
 
+ANY: Final = ""  # the kind of a drive that takes every tape, as plain simulated ones do
+_LIKE: Final = MEDIA["M8"]  # what a medium of no known type is wound like: the one that the locate model was fitted on
+_FULL_SIZE: Final = 0.9  # of what its type holds; a tape that says it holds less is a small one
 _BOTH: Final[frozenset[Access]] = frozenset({"read", "write"})
 # Drive -> medium -> what it may do. From the table of LTFS (ibm_tape.c): LTO-7 Type M media (M8) work in LTO-8 drives only.
 DRIVES: Final[dict[str, dict[str, frozenset[Access]]]] = {
@@ -77,9 +80,31 @@ def media_type(name: str) -> MediaType:
     return MEDIA[name]
 
 
+def medium_of(name: str, capacity: int) -> MediaType:
+    """Return the medium of a tape that holds `capacity` bytes.
+
+    A small one, as simulated tapes are, is as long as others and takes as long to read: with less in each wrap, and at
+    a rate that is lower by as much.
+    """
+    known = MEDIA.get(name, _LIKE)
+    share = (capacity or known.capacity) / known.capacity
+    if share >= _FULL_SIZE and name in MEDIA:
+        return known
+    slower = min(share, 1.0)
+    return MediaType(
+        name, round(known.native * share), round(known.capacity * share), known.wraps, known.rate * slower,
+        known.slowest * slower,
+    )  # fmt: skip
+
+
 def can(drive: str, medium: str, access: Access = "read") -> bool:
-    """Return whether a drive of this type may read or write this medium."""
-    return access in DRIVES.get(drive, {}).get(medium, frozenset())
+    """Return whether a drive of this type may read or write this medium; one of no known type goes wherever it is put."""
+    return drive == ANY or medium not in MEDIA or access in DRIVES.get(drive, {}).get(medium, frozenset())
+
+
+def breadth(drive: str) -> int:
+    """Return how many media a drive of this type takes."""
+    return len(MEDIA) if drive == ANY else len(DRIVES[drive])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,13 @@ class WrapMap:
     def nominal(cls, medium: MediaType) -> WrapMap:
         """Return the table of a tape that nobody has measured: all wraps are equally long."""
         return cls(medium.wrap * np.arange(1, medium.wraps - RESERVED_WRAPS + 1, dtype=np.float64))
+
+    @classmethod
+    def drawn(cls, medium: MediaType, bias: float, jitter: float, chance: np.random.Generator) -> WrapMap:
+        """Return a table as real tapes have: wraps longer by `bias`, single ones by +-`jitter`; shares of a wrap."""
+        wraps = medium.wraps - RESERVED_WRAPS
+        spread = chance.normal(0.0, jitter, wraps) if jitter else 0.0
+        return cls(np.cumsum(medium.wrap * (1 + bias) * (1 + spread) * np.ones(wraps)))
 
     @property
     def band(self) -> int:

@@ -22,7 +22,7 @@ _SPAN: Final = 200.0  # seconds over which such times are spread
 _FAR: Final = 4.0  # standard deviations; a time farther off says nothing about wraps, only about the hypothesis
 _SURE: Final = 15.0  # a hypothesis this much less likely (natural logarithm) is dropped
 _STREAMED: Final = 1.2  # times what could be read in the same time: not farther apart, and no locate was needed
-_KEPT: Final = 60  # observations; older ones are forgotten, so that a tape costs the same work for ever
+KEPT: Final = 60  # observations; older ones are forgotten, so that a tape costs the same work for ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,11 @@ class _Hypothesis:
     slopes: list[tuple[float, float]] = field(default_factory=list)
     rest: list[float] = field(default_factory=list)  # seconds that deviations of wraps must explain
     used: list[int] = field(default_factory=list)  # numbers of the observations
+
+
+def teaches(medium: MediaType, start: float, end: float, seconds: float) -> bool:
+    """Say whether a way between two positions in bytes says anything of the wraps: it was not just read through."""
+    return not 0 <= end - start <= _STREAMED * seconds * medium.rate
 
 
 class Learner:
@@ -70,7 +75,7 @@ class Learner:
 
         What was read through rather than located, a short way forward, says nothing and is left out.
         """
-        if 0 <= end - start <= _STREAMED * seconds * self._medium.rate:
+        if not teaches(self._medium, start, end, seconds):
             return
         begun, reached = self._coordinate(start), self._coordinate(end)
         for hypothesis in self._known:
@@ -79,7 +84,7 @@ class Learner:
         best = max(hypothesis.likely for hypothesis in self._known)
         self._known = [hypothesis for hypothesis in self._known if hypothesis.likely > best - _SURE]
         self._table = None
-        if len(self._points) > _KEPT:
+        if len(self._points) > KEPT:
             self._forget()
 
     @property

@@ -17,7 +17,7 @@ from typing import Final
 from holdfast.errors import Conflict, NotFound
 from holdfast.scheduling.asks import Ask, Drive, Extent, Mount, Policy, Tape
 from holdfast.scheduling.cost import Timing
-from holdfast.scheduling.geometry import DRIVES, can
+from holdfast.scheduling.geometry import breadth, can
 from holdfast.scheduling.session import Item, Reading, seconds
 
 _TOGETHER: Final = 600.0  # seconds; requests asked within this time are equally old
@@ -29,6 +29,7 @@ class Queue:
 
     items: dict[str, Item] = field(default_factory=dict)
     oldest: float = 0.0
+    top: int = 0  # the highest priority of a request
     base: float = 0.0  # a time near those of asking, so that the cubes below lose no digits
     moments: dict[str, list[float]] = field(default_factory=dict)  # per group: sums of weight x (time of asking)^0..3
     known_seconds: float | None = None
@@ -39,9 +40,11 @@ class Queue:
         first = min(ask.at for ask in item.asks)
         if not self.moments:
             self.oldest = self.base = first
+            self.top = item.asks[0].priority
         self.oldest = min(self.oldest, first)
         for ask in item.asks:
             known.asks.append(ask)
+            self.top = max(self.top, ask.priority)
             weight, at = 2.0**ask.priority, ask.at - self.base
             sums = self.moments.setdefault(ask.group, [0.0, 0.0, 0.0, 0.0])
             for power in range(4):
@@ -188,13 +191,14 @@ class Recalls:
         }
         backlog = sum(takes.values()) / max(drives, 1)
         cap = now - max(self.policy.ageing_cap, self.policy.ageing_load * backlog)
+        top = max((self._queues[serial].top for serial in takes), default=0)
         keys: list[tuple[bool, float, float, float, str]] = []
         for serial, needs in takes.items():
             queue = self._queues[serial]
             # A tape that takes longer than all others together would is begun before them: begun last, it would keep
-            # one drive busy when the rest is done. The overdue go by age, those asked within some minutes as one.
+            # one drive busy when the rest is done; unless something is more urgent. The overdue go by age, those asked within some minutes as one.
             overdue = -queue.oldest // _TOGETHER if queue.oldest < cap else 0.0
-            long = needs if needs >= backlog else 0.0
+            long = needs if needs >= backlog and queue.top == top else 0.0
             worth = queue.value(now, self.policy.ageing_time, factors) / needs
             keys.append((queue.oldest >= cap, -overdue, -long, -worth, serial))
         keys.sort()
@@ -221,8 +225,12 @@ class Recalls:
             return []
         self._forget([item.package])
         for ask in item.asks:
-            self._used[ask.group] = (self._faded(ask.group, now) + used / len(item.asks), now)
+            self.charge(ask.group, used / len(item.asks), now)
         return item.asks
+
+    def charge(self, group: str, used: float, now: float) -> None:
+        """Count seconds of drives that a group has used."""
+        self._used[group] = (self._faded(group, now) + used, now)
 
     def end(self, serial: str) -> None:
         """The mount is over; whatever was not read waits for the next one."""
@@ -279,7 +287,7 @@ class Recalls:
         """Return an empty drive if there is one, and of those that can read it the one that can read the least else."""
         medium = self._tapes[serial].medium.name
         able = [drive for drive in free if can(drive.kind, medium)]
-        return min(able, key=lambda d: (d.tape is not None, len(DRIVES[d.kind]), d.name), default=None)
+        return min(able, key=lambda d: (d.tape is not None, breadth(d.kind), d.name), default=None)
 
     def _faded(self, group: str, now: float) -> float:
         used, at = self._used.get(group, (0.0, now))

@@ -107,6 +107,11 @@ class Reading:
         """What is still to be read, in order as far as it is known."""
         return (*self._plan, *self._new)
 
+    @property
+    def ordered(self) -> bool:
+        """Whether the order of the plan is known."""
+        return not self._stale
+
     def find(self, package: str) -> Item | None:
         """Return the item of a package that is planned or being read."""
         known = (self.current, *self._plan, *self._new)

@@ -51,11 +51,12 @@ _PREFERENCE: Final = ("verified", "written", "suspect")
 
 
 def ask(
-    archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str, ident: str | None = None
-) -> str:
+    archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str, priority: int = 0,
+    ident: str | None = None,
+) -> str:  # fmt: skip
     """Record the wish for files below `destination` and reserve the room; no path means the whole dataset.
 
-    `ident`, the id of the request, makes it repeatable.
+    `ident`, the id of the request, makes it repeatable. Each step of `priority` doubles its weight in the queue.
 
     Raises NotFound, InvalidInput, OutsideRoots, NoSpace, Conflict (the dataset is not packed yet).
     """
@@ -81,7 +82,7 @@ def ask(
         reserve(archive, conn, f"request:{request}", target, size + files * _FILE_COST)
         requests.run(
             conn, "insert", id=request, site=archive.site, dataset=dataset, person=person, selection=list(paths),
-            destination=os.fsencode(target), files=files, bytes=size,
+            priority=priority, destination=os.fsencode(target), files=files, bytes=size,
         )  # fmt: skip
         for package, (count, total) in parts.items():
             requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
@@ -144,6 +145,21 @@ def cancel(archive: Archive, request: str, *, person: str) -> None:
         if requests.move(conn, "end_request", to="cancelled", id=request, problem=None):
             release(conn, f"request:{request}")
             events.add(conn, archive.site, "request.cancelled", dataset=row["dataset"], person=person, request=request)
+
+
+def prioritise(archive: Archive, request: str, *, priority: int, person: str) -> None:
+    """Change how soon a request is served; each step doubles its weight. Idempotent. Raises NotFound, Conflict."""
+    with archive.database.transaction() as conn:
+        row = requests.first(conn, "lock", id=request)
+        if row is None:
+            raise NotFound(kind="request", name=request)
+        if row["state"] not in {"asked", "waiting", "recalling"}:
+            raise Conflict(what=f"Request {request} is {row['state']}: it does not wait any more.")
+        if requests.first(conn, "prioritise", id=request, priority=priority):
+            events.add(
+                conn, archive.site, "request.prioritised", dataset=row["dataset"], person=person, request=request,
+                priority=priority, was=row["priority"],
+            )  # fmt: skip
 
 
 def deliver(archive: Archive, thing: str, session: TapeSession | None = None) -> bool:

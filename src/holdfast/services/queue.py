@@ -17,31 +17,33 @@ from holdfast.catalog import jobs
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, requests
 from holdfast.errors import Busy, HoldfastError, LibraryUnavailable, MediumFailed
-from holdfast.scheduling.asks import Ask, Extent, Tape
-from holdfast.scheduling.geometry import MEDIA, RESERVED_WRAPS, MediaType, WrapMap
+from holdfast.scheduling.asks import Ask, Extent, Policy, Tape
+from holdfast.scheduling.geometry import WrapMap, medium_of
 from holdfast.scheduling.recalls import Recalls
 from holdfast.services.archive import Archive, described
 from holdfast.services.deliver import deliver
 from holdfast.services.doubt import suspect
 from holdfast.services.mounts import mounted
+from holdfast.services.wraps import keep, learned
+from holdfast.settings import Recall
+from holdfast.tape.index import TAPE_BLOCK
 from holdfast.tape.library import TapeSession
 
 _LOG = logging.getLogger(__name__)
-_BLOCK: Final = 524_288  # bytes of a block of LTFS, in which places on tapes are counted
-_LIMIT: Final = 20_000  # rows of one look; what comes later in line is looked at later
-_RATE: Final = 300e6  # bytes per second of a medium that is not known, and below
-_SLOWEST: Final = 100e6
-_WRAPS: Final = 100
+LIMIT: Final = 20_000  # rows of one look; what comes later in line is looked at later
+# What a package that was delivered has cost the drives, about: its part of a mount and of the ways, and its bytes.
+_EACH: Final = 60.0  # seconds
+_RATE: Final = 300e6  # bytes per second
 
 
 def recall(archive: Archive, _thing: str) -> None:
     """Read tape after tape, the most worthwhile first, until nothing waits that nobody else reads."""
     while not archive.stopping.is_set():
         with archive.database.transaction() as conn:
-            rows = requests.all(conn, "recallable", tape=None, limit=_LIMIT)
+            rows = requests.all(conn, "recallable", tape=None, limit=LIMIT)
         for row in rows:
             if row["tape"] is None:
-                deliver(archive, _name(row))
+                deliver(archive, name_of(row))
         try:
             if not _read_next(archive, rows):
                 return
@@ -50,12 +52,21 @@ def recall(archive: Archive, _thing: str) -> None:
             return
 
 
-def queue_of(rows: Iterable[Row]) -> Recalls:
-    """Return the queue with all that waits and has a proven copy on a tape that can be mounted."""
-    queue = Recalls()
+def queue_of(archive: Archive, rows: Iterable[Row]) -> Recalls:
+    """Return the queue with all that waits and has a proven copy on a tape that can be mounted.
+
+    What each person used of the drives comes from the catalogue, so that it survives this process: packages and bytes
+    that were delivered in the last day, which is near enough. The wraps are nominal; they matter to the order in a
+    mount only, and are learned for the tape that is mounted.
+    """
+    queue = Recalls(_policy(archive.settings.recall))
+    now = time.time()
+    with archive.database.transaction() as conn:
+        for row in requests.all(conn, "used"):
+            queue.charge(row["person"], row["parts"] * _EACH + row["bytes"] / _RATE, now)
     on_tapes = [row for row in rows if row["tape"] is not None]
     for row in {row["tape"]: row for row in on_tapes}.values():
-        medium = MEDIA.get(row["media_type"]) or _unknown(row["media_type"], row["capacity"])
+        medium = medium_of(row["media_type"], row["capacity"])
         queue.tape(Tape(row["tape"], medium, WrapMap.nominal(medium)))
     for ask in _asks(on_tapes):
         queue.ask(ask)
@@ -63,25 +74,30 @@ def queue_of(rows: Iterable[Row]) -> Recalls:
 
 
 def _asks(rows: Iterable[Row]) -> Iterator[Ask]:
-    for name, group in groupby(rows, key=_name):
+    for name, group in groupby(rows, key=name_of):
         found = list(group)
-        extents = tuple(Extent(row["tape"], row["start_block"] * _BLOCK, row["size"]) for row in found)
-        yield Ask(name, found[0]["package"], extents, found[0]["created_at"].timestamp(), found[0]["person"])
+        first = found[0]
+        extents = tuple(Extent(row["tape"], row["start_block"] * TAPE_BLOCK, row["size"]) for row in found)
+        yield Ask(name, first["package"], extents, first["created_at"].timestamp(), first["person"], first["priority"])
 
 
-def _name(row: Row) -> str:
+def name_of(row: Row) -> str:
+    """Return the name of the part of a request that a row tells of."""
     return f"{row['request']}/{row['package']}"
 
 
-def _unknown(name: str, capacity: int) -> MediaType:
-    """Return a medium of that size, wound like the others."""
-    native = capacity * _WRAPS // (_WRAPS - RESERVED_WRAPS) + _BLOCK
-    return MediaType(name, native, capacity, _WRAPS, _RATE, _SLOWEST)
+def _policy(chosen: Recall) -> Policy:
+    shares = [part.partition("=") for part in chosen.shares.split(",") if part.strip()]
+    return Policy(
+        ageing_cap=chosen.ageing_cap,
+        session_limit=chosen.session,
+        shares={name.strip(): float(share) for name, _, share in shares},
+    )
 
 
 def _read_next(archive: Archive, rows: Sequence[Row]) -> bool:
     """Read the most worthwhile tape that nobody reads; say whether it is worth going on. Raises LibraryUnavailable."""
-    queue = queue_of(rows)
+    queue = queue_of(archive, rows)
     ranked = list(queue.ranked(time.time(), len(archive.library.drives())))
     if len(ranked) > 1:  # there is work for others too
         with archive.database.transaction() as conn:
@@ -96,10 +112,13 @@ def _read_next(archive: Archive, rows: Sequence[Row]) -> bool:
 def _read(archive: Archive, queue: Recalls, serial: str, rows: Sequence[Row]) -> bool:
     """Mount a tape and read what waits for it; say whether it is worth going on."""
     names = {ask.name for item in queue.queues[serial].items.values() for ask in item.asks}
-    waiting = [row for row in rows if _name(row) in names and row["tape"] == serial]
+    waiting = [row for row in rows if name_of(row) in names and row["tape"] == serial]
+    tape = learned(archive, queue.known(serial))
+    queue.tape(tape)
     try:
         with mounted(archive, [serial], "read", "recall") as (session,):
             elsewhere = list(_tour(archive, queue, session))
+            keep(archive, tape, session)
     except MediumFailed as error:
         _doubt(archive, waiting, error)
         return True
@@ -125,7 +144,7 @@ def _tour(archive: Archive, queue: Recalls, session: TapeSession) -> Iterator[st
         queue.done(serial, time.time())
         head = item.extent.end
         with archive.database.transaction() as conn:
-            rows = requests.all(conn, "recallable", tape=serial, limit=_LIMIT)
+            rows = requests.all(conn, "recallable", tape=serial, limit=LIMIT)
         for ask in _asks(rows):
             if ask.name not in seen:
                 seen.add(ask.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
@@ -20,6 +21,7 @@ from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.drives import drive_states
+from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
 from holdfast.wire.datasets import Copy, Dataset, DatasetDetail, File, FoundFile, Package
@@ -190,27 +192,36 @@ def request(archive: Archive, ident: str) -> Request:
     """Return a request and how far it is. Raises NotFound."""
     with archive.database.transaction() as conn:
         row = requests.first(conn, "by_id", id=ident)
-        if row is None:
-            raise NotFound(kind="request", name=ident)
-        return _request(conn, row)
+    if row is None:
+        raise NotFound(kind="request", name=ident)
+    return _requests(archive, [row])[0]
 
 
 def request_list(archive: Archive, *, before: tuple[datetime, str] | None, limit: int) -> list[Request]:
     """Return requests, the newest first, older than `before`."""
     at, ident = before or (None, None)
     with archive.database.transaction() as conn:
-        return [_request(conn, row) for row in requests.all(conn, "page", before=at, before_id=ident, limit=limit)]
+        rows = requests.all(conn, "page", before=at, before_id=ident, limit=limit)
+    return _requests(archive, rows)
 
 
-def _request(conn: Connection, row: Row) -> Request:
+def _requests(archive: Archive, rows: list[Row]) -> list[Request]:
+    expected = arrivals(archive, [row["id"] for row in rows if row["state"] in {"asked", "waiting", "recalling"}])
+    with archive.database.transaction() as conn:
+        return [_request(conn, row, expected.get(row["id"])) for row in rows]
+
+
+def _request(conn: Connection, row: Row, arrival: Arrival | None) -> Request:
     parts = []
     for part in requests.all(conn, "parts", request=row["id"]):
         keep = RequestPart.model_fields.keys() - {"problem"}
         parts.append(RequestPart(**{key: part[key] for key in keep}, problem=problem_of(part)))
     problems = requests.all(conn, "problems", request=row["id"], limit=_UNDELIVERED)
-    keep = Request.model_fields.keys() - {"destination", "parts", "undelivered", "problem", "done_files", "done_bytes"}
+    told = asdict(arrival) if arrival else dict.fromkeys(("place", "expected", "earliest", "latest", "reason"))
+    made = {"destination", "parts", "undelivered", "problem", "done_files", "done_bytes"}
     return Request(
-        **{key: row[key] for key in keep},
+        **{key: row[key] for key in Request.model_fields.keys() - made - told.keys()},
+        **told,
         done_files=sum(part.done_files for part in parts),
         done_bytes=sum(part.done_bytes for part in parts),
         destination=printable(bytes(row["destination"])),

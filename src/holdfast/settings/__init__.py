@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from holdfast.settings.values import Kinds, Seconds, Size, setting
+from holdfast.settings.values import Kinds, Seconds, Shares, Size, setting
 
 _MASK: Final = "********"
 
@@ -82,6 +82,10 @@ class Library:
         Kinds(""), "The media types of a simulated library with numbers, instead of `tapes`.", unless="tapes of no type"
     )
     capacity: Size = setting(Size(2_000_000_000), "What one simulated tape holds.", least=1_000_000)
+    speed: float = setting(
+        0.0, "How fast a simulated library is: 1 is as slow as real tapes (a small tape is as long, and takes as long to "
+        "fill, as a large one), 1000 a thousand times faster. 0: nothing takes any time.", least=0, most=1e9,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,23 @@ class Write:
         Seconds(60), "How long the tapes wait in their drives for packages that are being packed.", least=0, most=3600
     )
     open_pairs: int = setting(2, "Over how many pairs of tapes with room the data of one family may spread.", least=1)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Whose files are brought from tape first."""
+
+    ageing_cap: Seconds = setting(
+        Seconds(2.5 * 3600), "A tape for which somebody waited longer goes before all others; under a backlog, 1.5 "
+        "times what all waiting tapes would take.", least=1,
+    )  # fmt: skip
+    session: Seconds = setting(
+        Seconds(2 * 3600), "A tape takes no more requests when it was in its drive so long and others wait.", least=1
+    )
+    shares: Shares = setting(
+        Shares(""), "What persons may use of the drives, as `alice=2, bob=1`; who is not listed has 1. Who used more "
+        "in the last day than the share says waits longer while others ask.", unless="all the same",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,7 @@ class Settings:
     library: Library = field(default_factory=Library)
     staging: Staging = field(default_factory=Staging)
     write: Write = field(default_factory=Write)
+    recall: Recall = field(default_factory=Recall)
     workers: Workers = field(default_factory=Workers)
     planner: Planner = field(default_factory=Planner)
     log: Log = field(default_factory=Log)

@@ -12,10 +12,13 @@ from typing import Any, Final, NewType
 Size = NewType("Size", int)  # bytes; in the file also written "2 GB" or "64 GiB"
 Seconds = NewType("Seconds", float)
 Kinds = NewType("Kinds", str)  # what there is of each kind: "LTO-8 x4, LTO-9 x2", or a number alone
+Shares = NewType("Shares", str)  # the weight of each: "alice=2, bob=1"
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?", re.IGNORECASE)
 _TIME: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(s|min|h|d|)")
+_PLAIN: Final = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 _TIMES: Final = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_SHARE: Final = re.compile(r"[^\s=,]+ *= *(\d+(?:\.\d+)?)")
 _KINDS: Final = re.compile(r"(?:[A-Za-z0-9-]+ *x *)?[1-9]\d{0,4}")
 
 
@@ -72,6 +75,22 @@ def _kinds(raw: object, _is_text: bool) -> str:  # noqa: FBT001
     return text
 
 
+def _shares(raw: object, _is_text: bool) -> str:  # noqa: FBT001
+    text = raw if isinstance(raw, str) else "-"
+    found = [_SHARE.fullmatch(part.strip()) for part in text.split(",")]
+    if text and not all(share and float(share[1]) for share in found):
+        raise ValueError(f"{raw!r} is not a list such as alice=2, bob=1")
+    return text
+
+
+def _plain(raw: object, is_text: bool) -> float:  # noqa: FBT001
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    if isinstance(raw, str) and is_text and _PLAIN.fullmatch(raw.strip()):
+        return float(raw)
+    raise ValueError(f"{raw!r} is not a number")
+
+
 def _number(raw: object, is_text: bool) -> float:  # noqa: FBT001
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return float(raw)
@@ -98,6 +117,8 @@ _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     Size: _size,
     Seconds: _number,
     Kinds: _kinds,
+    Shares: _shares,
+    float: _plain,
     tuple[Path, ...]: _paths,
 }
 

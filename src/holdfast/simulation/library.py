@@ -18,7 +18,7 @@ from holdfast.errors import InvalidInput
 from holdfast.scheduling.allocation import Writing
 from holdfast.scheduling.asks import Policy
 from holdfast.scheduling.cost import Timing
-from holdfast.scheduling.geometry import DRIVES, MEDIA, RESERVED_WRAPS, MediaType, WrapMap
+from holdfast.scheduling.geometry import DRIVES, MEDIA, MediaType, WrapMap
 
 _MOST: Final = 100_000  # drives or tapes; more is a slip of the pen
 
@@ -78,9 +78,7 @@ class Library:
 
 def true_map(medium: MediaType, truth: Truth, chance: np.random.Generator) -> WrapMap:
     """Return the table of a tape as it really is."""
-    spread = chance.normal(0.0, truth.jitter, medium.wraps - RESERVED_WRAPS) if truth.jitter else 0.0
-    lengths = medium.wrap * (1 + truth.bias) * (1 + spread) * np.ones(medium.wraps - RESERVED_WRAPS)
-    return WrapMap(np.cumsum(lengths))
+    return WrapMap.drawn(medium, truth.bias, truth.jitter, chance)
 
 
 def read(path: Path) -> Library:

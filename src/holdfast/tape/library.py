@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from holdfast.errors import HoldfastError
 
@@ -33,6 +33,11 @@ def describe_lock(state: int) -> str:
     """Return a volume's lock state in words, with its number."""
     words = [text for bit, text in _LOCKS.items() if state & bit]
     return f"lock state {state:#x} ({', '.join(words) or 'unlocked'})"
+
+
+def is_out(loaded: str | None) -> bool:
+    """Say whether what `TapeLibrary.drives` tells of a drive is why it is out of use; no serial has a blank."""
+    return loaded is not None and " " in loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,14 @@ class Extent:
     name: str
     size: int
     start_block: int
+
+
+class Located(NamedTuple):
+    """How long a drive took from one place of its tape to another; places in bytes from the start of the data partition."""
+
+    from_byte: int
+    to_byte: int
+    seconds: float
 
 
 class TapeSession(Protocol):
@@ -126,6 +139,12 @@ class TapeSession(Protocol):
     def delete(self, name: str) -> None:
         """Delete a file if it is there; its space is not given back."""
 
+    def locates(self) -> Sequence[Located]:
+        """Return the ways to places that were not just behind the head, the last ones of this session.
+
+        The seconds are those of tapes. There are none where no time passes.
+        """
+
     def close(self) -> None:
         """Give the drive back; unsynced data are synced first. Idempotent."""
 
@@ -142,10 +161,13 @@ class TapeLibrary(Protocol):
         """Return each drive with the serial of the tape in it, `out of use: WHY`, or None for an empty one."""
 
     def drive_kinds(self) -> Mapping[str, str]:
-        """Return the kind of each drive, "" for one that takes every tape. Raises LibraryUnavailable."""
+        """Return the kind of each drive (`LTO-8`), empty for one that takes every tape. Raises LibraryUnavailable."""
 
     def drives_out(self) -> Mapping[str, str]:
         """Return why each drive is out of use that is, or will be when its tape is out."""
+
+    def speed(self) -> float:
+        """Return how many seconds of tapes pass in a second: 1 for real ones, 0 where nothing takes any time."""
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what is known of a volume without mounting it. Raises NotFound."""

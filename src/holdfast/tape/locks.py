@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from holdfast.errors import Busy, MediumFailed
+from holdfast.errors import Busy, LibraryUnavailable, MediumFailed
 from holdfast.tape.media import assign
 
 _POLL: Final = 0.02  # seconds; flock has no timeout
@@ -176,17 +176,21 @@ def take_drives(
 def loaded_drives(folder: Path, drives: Sequence[str]) -> Mapping[str, str | None]:
     """Return what is in each drive, or why it is out of use; a note that a dead process left does not count.
 
-    One that is locked out while a tape is in it shows the tape.
+    One that is locked out while a tape is in it shows the tape. Raises LibraryUnavailable, also on a host that is not the
+    library's.
     """
     found: dict[str, str | None] = {}
-    with _drive_table(folder):
-        for drive in drives:
-            path = folder / f"drive-{drive}"
-            lock, why = _flock(path), why_out(path)
-            held = path.read_text("utf-8") if lock is None else ""
-            found[drive] = held or (OUT + why if why else None)
-            if lock is not None:
-                lock.release()
+    try:
+        with _drive_table(folder):
+            for drive in drives:
+                path = folder / f"drive-{drive}"
+                lock, why = _flock(path), why_out(path)
+                held = path.read_text("utf-8") if lock is None else ""
+                found[drive] = held or (OUT + why if why else None)
+                if lock is not None:
+                    lock.release()
+    except OSError as error:
+        raise LibraryUnavailable(path=folder, why=error.strerror) from error
     return found
 
 

@@ -17,6 +17,7 @@ import errno
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -85,6 +86,7 @@ class LtfsVolume:
         self.serial = serial
         self.root = root / serial
         self.recovered: Sequence[str] = ()  # LTFS does not say what it dropped
+        self.head: int | None = None  # the library may load the tape only when a file is opened
         self._memory = memory
         self._attributes = attributes
         if not self.root.is_dir():
@@ -126,6 +128,10 @@ class LtfsVolume:
     def was_read(self, _path: Path, _offset: int, block: bytes | memoryview) -> bytes | memoryview:
         """Return the block: errors have shown when it was read."""
         return block
+
+    def clock(self) -> float | None:
+        """Return the time of the host, in seconds."""
+        return time.monotonic()
 
     def unlink(self, path: Path) -> None:
         """Delete a file; its space is not given back. Raises FileNotFoundError."""
@@ -239,12 +245,16 @@ class LtfsLibrary:
         return loaded_drives(self._locks, list(self._drives))
 
     def drive_kinds(self) -> Mapping[str, str]:
-        """Return the kind of each drive, "" for one that takes every tape."""
+        """Return the kind of each drive, empty for one that takes every tape."""
         return self._drives
 
     def drives_out(self) -> Mapping[str, str]:
         """Return why each drive is out of use that is, or will be when its tape is out."""
         return drives_out(self._locks, self._drives)
+
+    def speed(self) -> float:
+        """Return 1: these are real tapes."""
+        return 1.0
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what was known when the tape was last loaded; of one that never was, what its media type holds.

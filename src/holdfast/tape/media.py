@@ -8,10 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from holdfast.errors import InvalidInput
-from holdfast.scheduling.geometry import DRIVES, MEDIA, can
+from holdfast.scheduling.geometry import ANY, DRIVES, MEDIA, breadth, can
 from holdfast.tape.library import Mode
-
-ANY: Final = ""  # the kind of a drive that takes every tape, as plain simulated ones do
 
 _BAR_CODE: Final = re.compile(r"[A-Z0-9]{6}([LM]\d)")
 
@@ -27,11 +25,6 @@ def media_type(serial: str) -> str | None:
     """Return the media type that a bar code ends with, as `L8`; None when it is not that of an LTO cartridge."""
     match = _BAR_CODE.fullmatch(serial)
     return match[1] if match else None
-
-
-def takes(drive: str, medium: str, mode: Mode) -> bool:
-    """Say whether a kind of drive takes a media type; a medium of no known type goes wherever it is put."""
-    return drive == ANY or medium not in MEDIA or can(drive, medium, mode)
 
 
 def drive_names(kinds: Iterable[tuple[str, int]]) -> dict[str, str]:
@@ -64,11 +57,10 @@ def candidates(drives: Mapping[str, str], tapes: Mapping[str, str], mode: Mode) 
 
     Raises InvalidInput when no drive takes a tape, or there are never enough drives for all of them.
     """
-    breadth = {kind: len(DRIVES[kind]) if kind else len(MEDIA) for kind in drives.values()}
-    ordered = sorted(drives, key=lambda name: breadth[drives[name]])
+    ordered = sorted(drives, key=lambda name: breadth(drives[name]))
     found: list[Sequence[str]] = []
     for serial, medium in tapes.items():
-        fitting = [name for name in ordered if takes(drives[name], medium, mode)]
+        fitting = [name for name in ordered if can(drives[name], medium, mode)]
         if not fitting:
             kinds = ", ".join(sorted({kind for kind in drives.values() if kind})) or "none"
             verb = "writes" if mode == "write" else "reads"

@@ -30,7 +30,8 @@ from holdfast.errors import (
     WrongTape,
 )
 from holdfast.tape.blocks import BlockWriter, read_blocks
-from holdfast.tape.library import Extent, FileOnTape, Mode, describe_lock
+from holdfast.tape.head import Head, Way
+from holdfast.tape.library import Extent, FileOnTape, Located, Mode, describe_lock
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +55,10 @@ class Volume(Protocol):
     serial: str
     root: Path
     recovered: Sequence[str]
+    head: int | None  # where the head is after the mount, in bytes of the data partition; None when it is not known
+
+    def clock(self) -> float | None:
+        """Return a time whose difference tells how long the way to a block was, in seconds; None: no time passes."""
 
     def get_vea(self, path: Path, name: str) -> str:
         """Return an attribute of a file or of the volume; OSError with ENODATA when there is none."""
@@ -92,6 +97,7 @@ class PosixSession:
         self.trouble: HoldfastError | None = None
         self.place: Callable[[], memoryview] | None = None  # where blocks shall be read to, else to memory of their own
         self._volume = volume
+        self._head = Head(volume)
         self._mode = mode
         self._given_back = given_back
         self._unsynced: dict[str, int] = {}  # files of this session that the index does not have yet, with sizes
@@ -133,6 +139,7 @@ class PosixSession:
             before = self._generation()
             if not self._changed:
                 return before
+            self._head.place = None
             self._volume.set_vea(self._volume.root, "ltfs.commitMessage", message)
             self._volume.set_vea(self._volume.root, "ltfs.sync", "1")
             generation = self._generation()
@@ -205,6 +212,10 @@ class PosixSession:
             self._changed = True
         self._unsynced.pop(name, None)
 
+    def locates(self) -> Sequence[Located]:
+        """Return the ways to places that were not just behind the head, the last ones of this session."""
+        return tuple(self._head.located)
+
     def close(self) -> None:
         """Sync what is unsynced and give the drive back; idempotent. Raises MediumFailed."""
         if self._closed:
@@ -223,6 +234,7 @@ class PosixSession:
 
     def _append(self, path: Path, chunks: Iterable[memoryview | bytes], half: int | None) -> int:
         writer: BlockWriter | None = None
+        self._head.place = None  # behind what is written now
         try:
             with self._translated(may_be_full=True):
                 writer = BlockWriter(path, lambda done, wanted: self._volume.admit(path, done, wanted))
@@ -258,17 +270,20 @@ class PosixSession:
 
     def _blocks(self, path: Path, offset: int, end: int) -> Iterator[Any]:
         tries = 0
+        way = Way(self._head, path)
         while offset < end:
             try:
                 for raw in read_blocks(path, offset, end, self.place):
                     self._is_open()
                     block = self._volume.was_read(path, offset, raw)
                     tries = 0
+                    way.reached(offset, len(block))
                     offset += len(block)
                     self.bytes_read += len(block)
                     yield block
             except OSError as error:
                 tries += 1
+                way.failed()
                 _log.warning("tape %s: %s at byte %d: %s (try %d)", self.serial, path.name, offset, error, tries)
                 if error.errno != errno.EIO or tries == _READ_TRIES:
                     raise self._failed(error) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A simulated tape library in a folder: real bytes, several processes, LTFS's rules, no time lost on winding.
+"""A simulated tape library in a folder: real bytes, several processes, LTFS's rules, and its times if wanted.
 
     ROOT/HF0001L8/NAME                  what a mounted tape shows
     ROOT/.library/library.json          tapes and drives
@@ -25,11 +25,13 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import Conflict, InvalidInput, LibraryUnavailable, NotFound
+from holdfast.scheduling.geometry import ANY, medium_of
+from holdfast.tape.clock import Clock
 from holdfast.tape.faults import read_faults
 from holdfast.tape.index import Index, load_index, save_index, save_json
 from holdfast.tape.library import Mode, TapeInfo, TapeSession, VolumeInfo
 from holdfast.tape.locks import Lock, drives_out, loaded_drives, lock_out, put_back, release
-from holdfast.tape.media import ANY, drive_names, tape_types
+from holdfast.tape.media import drive_names, tape_types
 from holdfast.tape.media import media_type as bar_code_type
 from holdfast.tape.mounting import drive_sessions
 from holdfast.tape.posix import open_session
@@ -48,6 +50,7 @@ class _Layout:
     drives: Sequence[str]
     media: Mapping[str, str] = field(default_factory=dict)  # serial: media type, of those that have one
     kinds: Mapping[str, str] = field(default_factory=dict)  # drive: its kind, of those that have one
+    speed: float = 0.0  # seconds of tapes in a second
 
     def media_type(self, serial: str) -> str:
         return self.media.get(serial, _NO_TYPE)
@@ -76,13 +79,15 @@ class SimulatedLibrary:
         capacity: int = 2_000_000_000,
         drives: int | Iterable[tuple[str, int]] = 2,
         early_warning: int | None = None,
+        speed: float = 0.0,
     ) -> SimulatedLibrary:
         """Make a library, or add what an existing one lacks of `tapes` and `drives`; tapes keep what they have.
 
         `media` gives media types with counts instead of a number of tapes; such tapes hold up to 0.2 % less than
         `capacity`, each another number. `drives` may be kinds with counts too. `capacity` and `early_warning` (where
-        writes begin to fail before the end; 1 % when None) are in bytes and hold for new tapes. Raises
-        LibraryUnavailable, InvalidInput (no such type or kind).
+        writes begin to fail before the end; 1 % when None) are in bytes and hold for new tapes. At a `speed` of 1 it is
+        as slow as real tapes (`holdfast.tape.clock`), at 0 it takes no time. Raises LibraryUnavailable, InvalidInput (no
+        such type or kind).
         """
         library = cls(root)
         own = root / ".library"
@@ -101,7 +106,7 @@ class SimulatedLibrary:
                         serial = library._add(number, kind, Index(capacity=capacity, early_warning=warning))
                         homes[serial] = f"slot {number}"
                         typed |= {serial: kind} if kind != _NO_TYPE else {}
-                layout = _Layout(homes, _all_drives(known, named), typed, _kinds(named))
+                layout = _Layout(homes, _all_drives(known, named), typed, _kinds(named), speed)
                 save_json(own / "library.json", asdict(layout))
         except OSError as error:
             raise LibraryUnavailable(path=root, why=error.strerror) from error
@@ -137,12 +142,16 @@ class SimulatedLibrary:
         return loaded_drives(self._locks, self._layout().drives)
 
     def drive_kinds(self) -> Mapping[str, str]:
-        """Return the kind of each drive, "" for one that takes every tape. Raises LibraryUnavailable."""
+        """Return the kind of each drive, empty for one that takes every tape. Raises LibraryUnavailable."""
         return self._layout().drive_kinds()
 
     def drives_out(self) -> Mapping[str, str]:
         """Return why each drive is out of use that is, or will be when its tape is out. Raises LibraryUnavailable."""
         return drives_out(self._locks, self._layout().drives)
+
+    def speed(self) -> float:
+        """Return how many seconds of tapes pass in a second. Raises LibraryUnavailable."""
+        return self._layout().speed
 
     def stat(self, serial: str) -> VolumeInfo:
         """Return what the last index says, without mounting. Raises NotFound, LibraryUnavailable."""
@@ -218,9 +227,10 @@ class SimulatedLibrary:
             raise NotFound(kind="tape or drive that is out of use called", name=name)
 
     def _mount(self, mode: Mode, serial: str, tape: Lock, drive: Lock) -> TapeSession:
-        make = partial(
-            open_session, partial(SimulatedVolume, self.root, serial, drive.thing), serial, drive.thing, mode
-        )
+        layout, index = self._layout(), load_index(index_path(self.root, serial))
+        clock = Clock(self._locks / "robot", serial, medium_of(layout.media_type(serial), index.capacity), layout.speed)
+        volume = partial(SimulatedVolume, self.root, serial, drive.thing, clock)
+        make = partial(open_session, volume, serial, drive.thing, mode)
         if self._limits:
             return WatchedSession(make, serial, tape, drive, self._limits)
         return make(lambda: release([drive, tape]))

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from holdfast.tape.clock import Clock
 from holdfast.tape.faults import Fault, FaultKind, add_fault, fire, read_faults, server_starts
 from holdfast.tape.index import (
     INDEX_BLOCKS,
@@ -42,12 +43,14 @@ class SimulatedVolume:
     last index has comes back when the process dies.
     """
 
-    def __init__(self, library: Path, serial: str, drive: str) -> None:
+    def __init__(self, library: Path, serial: str, drive: str, clock: Clock) -> None:
         """Mount in a drive: recover to the last index if need be. Raises OSError."""
         self.serial = serial
         self._drive = drive
         self.root = library / serial
         self.recovered: Sequence[str] = ()
+        self.head: int | None = clock.head
+        self._clock = clock
         self._library = library
         self._index_path = index_path(library, serial)
         self._mark = dirty_mark(library, serial)
@@ -60,6 +63,7 @@ class SimulatedVolume:
         self._lost = False  # the drive died
         self._corrected = 0.0  # errors since the mount that are not counted yet
         self._hang("mount")
+        clock.mount()
         if self._fire("mount-fails"):
             raise OSError(errno.EIO, "the drive cannot load it")
         if not self.root.is_dir() or is_unreadable(library, serial):
@@ -137,6 +141,10 @@ class SimulatedVolume:
         self._start_blocks[path.name] = self._next_block
         self._last = path
 
+    def clock(self) -> float | None:
+        """Return the seconds of tapes that finding places took; None when no time passes."""
+        return self._clock.sought
+
     def admit(self, path: Path, done: int, wanted: int) -> int:
         """Return how many bytes the tape takes now; ENOSPC at its end, EROFS when it breaks."""
         self._alive()
@@ -152,6 +160,8 @@ class SimulatedVolume:
         if admitted == 0:
             self._freeze(path, lock_state)
         self._move("write", admitted)
+        place = self._start_blocks[path.name] * TAPE_BLOCK
+        self._clock.append(place, place + done + admitted)
         # The same bytes may be asked for twice (a try with O_DIRECT, then a copy), so this is no sum.
         self._used = max(self._used, begin + done + admitted)
         self._next_block = self._start_blocks[path.name] + blocks(self._used - begin)
@@ -164,6 +174,7 @@ class SimulatedVolume:
             return fault.name in {"", path.name} and offset <= fault.offset < offset + len(block)
 
         self._move("read", len(block))
+        self._clock.read(self._start_blocks.get(path.name, 0) * TAPE_BLOCK + offset, len(block))
         self._read += len(block)
         if fault := self._fire("read-error", hit):
             self._count("mediaPermanentReadErrors" if fault.times is None else "mediaRecoveredReadErrors")
@@ -192,6 +203,7 @@ class SimulatedVolume:
         """Keep the counters."""
         self._save_counters()
         self._hang("unmount")
+        self._clock.unmount()
         if self._fire("unmount-fails"):
             raise OSError(errno.EIO, "the drive does not give it back")
 
@@ -203,6 +215,7 @@ class SimulatedVolume:
             raise OSError(errno.EIO, "the index could not be written")
         lies = self._fire("sync-lies")
         self._write_index()
+        self._clock.sync(self._next_block * TAPE_BLOCK)
         if lies and self._last is not None:
             _spoil(self._last)
         self._last = None

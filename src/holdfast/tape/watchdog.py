@@ -22,7 +22,7 @@ from holdfast.errors import Conflict, HoldfastError, MediumFailed, TransientErro
 from holdfast.tape.blocks import BLOCK
 from holdfast.tape.child import ABORT, SLOTS
 from holdfast.tape.children import Child, Gone, Hung, unpacked, value_of
-from holdfast.tape.library import Extent, FileOnTape
+from holdfast.tape.library import Extent, FileOnTape, Located
 from holdfast.tape.locks import Lock, release
 
 _AHEAD: Final = 4  # blocks that are read before they are wanted: a process on a busy machine waits for its turn
@@ -147,6 +147,11 @@ class WatchedSession:
     def delete(self, name: str) -> None:
         """Delete a file if it is there; its space is not given back. Raises MediumFailed."""
         self._call("delete", name)
+
+    def locates(self) -> Sequence[Located]:
+        """Return the ways to places that were not just behind the head, the last ones of this session."""
+        found: Sequence[Located] = self._call("locates")
+        return found
 
     def close(self) -> None:
         """Sync what is unsynced and give the drive back; idempotent. Raises MediumFailed."""

@@ -84,11 +84,20 @@ class SmallSite:
         """Make a source folder and announce it."""
         return self.register(self.fill(files, name=name), **how)
 
-    def ask(self, dataset: str, paths: Sequence[bytes] = (), *, to: str = "back") -> str:
+    def ask(
+        self,
+        dataset: str,
+        paths: Sequence[bytes] = (),
+        *,
+        to: str = "back",
+        person: str = "tester",
+        priority: int = 0,
+    ) -> str:
         """Ask for files back, below the folder of destinations."""
         return deliver.ask(
-            self.archive, person="tester", dataset=dataset, paths=paths, destination=str(self.destinations / to)
-        )
+            self.archive, person=person, dataset=dataset, paths=paths, priority=priority,
+            destination=str(self.destinations / to),
+        )  # fmt: skip
 
     def work(self) -> str | None:
         """Run the oldest job that waits and return its kind; None when there is none."""

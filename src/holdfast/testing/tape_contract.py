@@ -57,6 +57,8 @@ class TapeLibraryContract:
         assert [tape.serial for tape in tapes] == sorted({tape.serial for tape in tapes})
         assert {tape.state for tape in tapes} == {"active"}
         assert list(library.drives().values()) == [None, None]
+        assert list(library.drive_kinds()) == list(library.drives())
+        assert library.speed() >= 0
 
     def test_stat(self, library: TapeLibrary) -> None:
         """An empty volume is healthy and has room; one that is not there is not found."""

@@ -18,6 +18,13 @@ class RequestWish(Model):
     paths: list[str] = Field(default_factory=list, max_length=10_000, description="files or folders; none: everything")
     paths_base64: list[str] = Field(default_factory=list, max_length=10_000, description="likewise, as exact bytes")
     destination: str = Field(max_length=4096, description="absolute path of a folder on the server")
+    priority: int = Field(default=0, ge=-10, le=10, description="each step doubles its weight in the queue")
+
+
+class PriorityWish(Model):
+    """How soon a request is to be served."""
+
+    priority: int = Field(ge=-10, le=10, description="each step doubles its weight in the queue")
 
 
 class Undelivered(Model):
@@ -46,6 +53,7 @@ class Request(Model):
     id: str
     dataset: str
     person: str
+    priority: int
     state: str
     destination: str
     files: int
@@ -55,6 +63,11 @@ class Request(Model):
     failed_files: int
     created_at: datetime
     ended_at: datetime | None
+    place: str | None = Field(description="in the queue of tapes, while it waits")
+    expected: datetime | None = Field(description="when all of it is expected to be read; null where nothing is known")
+    earliest: datetime | None = Field(description="the range holds for about nine of ten requests")
+    latest: datetime | None
+    reason: str | None = Field(description="why it waits, and why no time is told where there is none")
     problem: Problem | None
     parts: list[RequestPart]
     undelivered: list[Undelivered] = Field(description="the first 1,000")

@@ -1,6 +1,6 @@
 -- insert --
-insert into request (id, site, dataset, person, selection, destination, state, files, bytes)
-values (%(id)s, %(site)s, %(dataset)s, %(person)s, %(selection)s, %(destination)s, 'waiting', %(files)s, %(bytes)s)
+insert into request (id, site, dataset, person, priority, selection, destination, state, files, bytes)
+values (%(id)s, %(site)s, %(dataset)s, %(person)s, %(priority)s, %(selection)s, %(destination)s, 'waiting', %(files)s, %(bytes)s)
 
 -- insert_part --
 insert into request_part (request, package, state, files, bytes)
@@ -32,7 +32,8 @@ where request = %(request)s and package = %(package)s and attempt = %(attempt)s 
   (select state from request where id = %(request)s) as request_state
 
 -- end_part --
-update request_part set state = %(state)s, done_files = %(files)s, done_bytes = %(bytes)s, problem = %(problem)s
+update request_part set state = %(state)s, done_files = %(files)s, done_bytes = %(bytes)s, problem = %(problem)s,
+  ended_at = now()
 where request = %(request)s and package = %(package)s and attempt = %(attempt)s and state = 'recalling' returning request
 
 -- part_again --
@@ -81,8 +82,8 @@ select 1 as one where exists (
 -- recallable --
 -- What waits and nobody delivers now, with its verified copies on tapes that can be mounted, on one tape or on any; a
 -- row without a copy is for somebody who tries what there is.
-select request_part.request, request_part.package, request_part.problem, request.created_at, request.person, copy.id as copy, copy.tape,
-  copy.start_block, copy.size, tape.media_type, tape.capacity
+select request_part.request, request_part.package, request_part.problem, request.created_at, request.person,
+  request.priority, copy.id as copy, copy.tape, copy.start_block, copy.size, tape.media_type, tape.capacity
 from request_part join request on request.id = request_part.request
 left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'exported', 'missing', 'retired'))
   on copy.package = request_part.package and copy.state = 'verified'
@@ -94,6 +95,40 @@ where request_part.state in ('waiting', 'recalling') and request_part.next_try <
       and ((classid::bigint << 32) | objid::bigint)
           = hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0))
 order by request.created_at, request_part.request, request_part.package, copy.number, copy.id limit %(limit)s
+
+-- expected --
+-- All that waits or is delivered now, with the copy that it is to be read from: the first of those in `recallable`.
+select request_part.request, request_part.package, request_part.problem, request.created_at, request.person,
+  request.priority, copy.tape, copy.start_block, copy.size, copy.media_type, copy.capacity
+from request_part join request on request.id = request_part.request
+left join lateral (
+  select copy.tape, copy.start_block, copy.size, tape.media_type, tape.capacity from copy join tape on tape.serial = copy.tape
+  where copy.package = request_part.package and copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
+  order by copy.number, copy.id limit 1) as copy on true
+where request_part.state in ('waiting', 'recalling') and request.state in ('asked', 'waiting', 'recalling')
+order by request.created_at, request_part.request, request_part.package limit %(limit)s
+
+-- line --
+-- Changes when the order of what waits may have.
+select count(*) as open, max(created_at) as newest, sum(priority) as priorities from request
+where state in ('asked', 'waiting', 'recalling', 'ready')
+
+-- reading --
+-- Those of the tapes that somebody reads for recalls.
+select serial from unnest(%(serials)s::text[]) as serial where exists (
+  select from pg_locks where locktype = 'advisory' and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
+    and ((classid::bigint << 32) | objid::bigint) = hashtextextended('recall:' || serial, 0))
+
+-- used --
+-- What each person had from tape in the last day.
+select request.person, count(*) as parts, sum(request_part.done_bytes)::bigint as bytes
+from request_part join request on request.id = request_part.request
+where request_part.ended_at > now() - interval '1 day' group by request.person
+
+-- prioritise --
+update request set priority = %(priority)s
+where id = %(id)s and state in ('asked', 'waiting', 'recalling') and priority <> %(priority)s returning id
 
 -- part_waits --
 -- It waits for a drive: nobody has claimed it, so there is no attempt to name.

@@ -11,7 +11,7 @@ from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
 from holdfast.web.problems import responses
-from holdfast.wire.requests import Request, RequestPage, RequestWish
+from holdfast.wire.requests import PriorityWish, Request, RequestPage, RequestWish
 
 router = APIRouter(tags=["requests"])
 
@@ -24,8 +24,9 @@ def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key:
     def work(ident: str) -> Request:
         paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
         deliver.ask(
-            archive, ident=ident, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination
-        )
+            archive, ident=ident, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination,
+            priority=wish.priority,
+        )  # fmt: skip
         return show.request(archive, ident)
 
     return once(archive, person, idempotency_key, wish, work, Request)
@@ -51,4 +52,12 @@ def cancel(request: str, archive: TheArchive, person: Caller) -> Request:
     """End a request; what was delivered stays."""
     may(person, "request")
     deliver.cancel(archive, request, person=person.name)
+    return show.request(archive, request)
+
+
+@router.post("/requests/{request}/priority", responses=responses(404, 409))
+def prioritise(request: str, archive: TheArchive, person: Caller, wish: PriorityWish) -> Request:
+    """Change how soon a request is served. Repeating it changes nothing."""
+    may(person, "operate")
+    deliver.prioritise(archive, request, priority=wish.priority, person=person.name)
     return show.request(archive, request)

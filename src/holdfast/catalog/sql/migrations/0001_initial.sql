@@ -87,6 +87,17 @@ create table tape (
     changed_at  timestamptz not null default now()
 );
 
+-- How long drives took from one place of a tape to another: what its wraps are learned from.
+create table locate (
+    tape        text             not null references tape (serial),
+    number      bigint           generated always as identity,
+    from_byte   bigint           not null,
+    to_byte     bigint           not null,
+    seconds     double precision not null,
+    at          timestamptz      not null default now(),
+    primary key (tape, number)
+);
+
 create table copy (
     id           bigint generated always as identity primary key,
     package      text        not null references package (id),
@@ -194,6 +205,7 @@ create table request (
     site        text        not null,
     dataset     text        not null references dataset (id),
     person      text        not null,
+    priority    integer     not null default 0 check (priority between -10 and 10),
     selection   bytea[]     not null,                -- paths; none: everything
     destination bytea       not null,
     state       text        not null
@@ -221,8 +233,11 @@ create table request_part (
     done_bytes bigint      not null default 0,
     problem    jsonb,
     next_try   timestamptz not null default now(),
+    ended_at   timestamptz,                          -- null also when it was cancelled
     primary key (request, package)
 );
+-- recalls: what everybody had in the last day.
+create index request_part_ended on request_part (ended_at) where ended_at is not null;
 
 create table request_problem (
     request  text  not null references request (id),
