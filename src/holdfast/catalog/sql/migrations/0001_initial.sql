@@ -76,6 +76,7 @@ create table tape (
     free        bigint      not null,                -- as the volume said last
     generation  bigint      not null default 0,
     lock_state  integer     not null default 0,
+    rebuilt     bigint,                              -- generation at which a rebuild of the catalogue read it whole
     problem     jsonb,
     changed_at  timestamptz not null default now()
 );
