@@ -16,7 +16,7 @@ from holdfast.client import Client
 from holdfast.wire.requests import Request
 
 _POLL: Final = 0.2  # seconds between two looks
-_ENDED: Final = frozenset({"delivered", "failed", "cancelled", "expired"})
+_ENDED: Final = frozenset({"ready", "delivered", "failed", "cancelled", "expired"})
 _NAMED: Final = 20  # files that are named when they could not be delivered
 
 
@@ -36,7 +36,7 @@ def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_j
     with connect(data) as client:
         found = client.ask(dataset, destination=os.path.abspath(destination), paths=paths)
         if wait:
-            found = _wait(client, found, shown=not as_json)
+            found = wait_for(client, found, shown=not as_json)
     if as_json:
         give(found)
     elif not wait:
@@ -46,17 +46,19 @@ def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_j
     else:
         _tell(found)
     if wait:
-        _end(found)
+        end(found)
 
 
-def _wait(client: Client, found: Request, *, shown: bool) -> Request:
+def wait_for(client: Client, found: Request, *, shown: bool) -> Request:
+    """Follow a request until nothing more is done for it, with progress and why it waits; return it."""
     told = ""
     with progress(shown=shown) as bar:
         while True:
             bar.at("get", done=found.done_bytes, total=found.bytes, note=f"{found.done_files} of {found.files} files")
             if found.state in _ENDED:
                 return found
-            reason = next((part.problem.sentence for part in found.parts if part.problem), "")
+            problems = [found.problem, *(part.problem for part in found.parts)]
+            reason = next((problem.sentence for problem in problems if problem), "")
             if shown and reason and reason != told:
                 click.echo(f"waiting: {reason}", err=True)
                 told = reason
@@ -75,8 +77,9 @@ def _tell(found: Request) -> None:
     )
 
 
-def _end(found: Request) -> None:
-    if found.state == "delivered" and not found.failed_files:
+def end(found: Request) -> None:
+    """Leave the program with a code that says how a request ended, if it did not end well."""
+    if found.state in {"delivered", "ready"} and not found.failed_files:
         return
     if found.state == "failed" and found.problem:
         raise click.exceptions.Exit(exit_of_code(found.problem.code))

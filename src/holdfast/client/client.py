@@ -24,7 +24,7 @@ from holdfast.wire.datasets import (
     FoundFile,
     FoundFiles,
 )
-from holdfast.wire.requests import Release, ReleaseWish, Request, RequestPage, RequestWish
+from holdfast.wire.requests import KeepWish, Release, ReleaseWish, Request, RequestPage, RequestWish
 from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
 from holdfast.wire.tapes import Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
@@ -121,6 +121,18 @@ class Client:
         """Ask for files back, to a folder of the server; no path means the whole dataset."""
         wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination)
         return self._post("/requests", wish, Request, key)
+
+    def stage(self, dataset: str, *, paths: Sequence[str] = (), keep: float | None = None, key: str = "") -> Request:
+        """Ask for files to be brought into the archive's buffer and kept there, in seconds."""
+        return self._post("/requests", RequestWish(dataset=dataset, paths=list(paths), keep=keep), Request, key)
+
+    def keep(self, request: str, seconds: float) -> Request:
+        """Keep what was staged for so long from now."""
+        return self._post(f"/requests/{_segment(request)}/keep", KeepWish(seconds=seconds), Request)
+
+    def unstage(self, request: str) -> Request:
+        """Have what was staged removed from the buffer now."""
+        return self._post(f"/requests/{_segment(request)}/unstage", None, Request)
 
     def request(self, request: str) -> Request:
         """Return how far a request is."""

@@ -22,15 +22,16 @@ from holdfast.catalog.queries import (
     profiles,
     releases,
     requests,
-    reservations,
     status,
     tapes,
 )
 from holdfast.errors import LibraryUnavailable
 from holdfast.model.profile import SHIPPED
+from holdfast.services import buffer
 from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
+from holdfast.services.reserve import look_after
 
 _LOG = logging.getLogger(__name__)
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
@@ -87,7 +88,7 @@ def plan(archive: Archive) -> int:
 def _forget_the_dead(conn: Connection) -> None:
     status.run(conn, "stalled", seconds=_WORKER_GONE)
     status.run(conn, "dead_workers", seconds=_WORKER_GONE)
-    reservations.run(conn, "expire")
+    look_after(conn)
     idempotency.run(conn, "expire")
 
 
@@ -107,5 +108,7 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("erase", str(row["id"])) for row in copies.all(conn, "unerased", limit=_BATCH)]
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
+    owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
-    return sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
+    admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)
+    return admitted + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)

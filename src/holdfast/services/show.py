@@ -7,6 +7,7 @@ import base64
 import os
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from holdfast import __version__
@@ -19,6 +20,7 @@ from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.buffer import fill
 from holdfast.services.reserve import area_of, existing
 from holdfast.wire.datasets import Copy, Dataset, DatasetDetail, File, FoundFile, Package
 from holdfast.wire.model import Pending, Problem
@@ -243,7 +245,7 @@ def overview(archive: Archive) -> Status:
             queues=[Queue(**row) for row in status.all(conn, "queues")],
             drives=[Drive(drive=drive, tape=tape) for drive, tape in archive.library.drives().items()],
             tapes=[_tape(row) for row in tapes.all(conn, "all")],
-            areas=[_area(archive, conn)],
+            areas=_areas(archive, conn),
             copies=[Count(state=r["state"], count=r["copies"], bytes=r["bytes"]) for r in status.all(conn, "copies")],
             requests=[Count(state=r["state"], count=r["requests"]) for r in status.all(conn, "requests")],
             errors=[
@@ -257,11 +259,23 @@ def _tape(row: Row) -> Tape:
     return Tape(**{key: row[key] for key in Tape.model_fields.keys() - {"problem"}}, problem=problem_of(row))
 
 
-def _area(archive: Archive, conn: Connection) -> Area:
-    staging = existing(archive.settings.staging_path)
-    disk = os.statvfs(staging)
-    reserved = reservations.first(conn, "reserved", area=area_of(archive, staging), id="")
+def _areas(archive: Archive, conn: Connection) -> list[Area]:
+    staging = packages.first(conn, "staged_bytes")
+    limit, buffered = int(archive.settings.staging.limit), fill(archive, conn)
+    return [
+        _area(archive, conn, "staging", archive.settings.staging_path, limit, limit, int(staging["bytes"] if staging else 0)),
+        _area(
+            archive, conn, "buffer", archive.settings.buffer_path, buffered.limit, buffered.mark, buffered.used
+        ),
+    ]  # fmt: skip
+
+
+def _area(archive: Archive, conn: Connection, name: str, path: Path, limit: int, mark: int, used: int) -> Area:
+    folder = existing(path)
+    disk = os.statvfs(folder)
+    total = disk.f_blocks * disk.f_frsize
+    reserved = reservations.first(conn, "reserved", area=area_of(archive, folder), id="")
     return Area(
-        name="staging", path=str(staging), total=disk.f_blocks * disk.f_frsize, free=disk.f_bavail * disk.f_frsize,
-        reserved=int(reserved["bytes"]) if reserved else 0,
+        name=name, path=str(path), total=total, free=disk.f_bavail * disk.f_frsize,
+        reserved=int(reserved["bytes"]) if reserved else 0, limit=limit or total, mark=mark or total, used=used,
     )  # fmt: skip

@@ -145,11 +145,15 @@ create table request (
     done_files  bigint      not null default 0,
     done_bytes  bigint      not null default 0,
     failed_files bigint     not null default 0,
+    keep        double precision,                    -- seconds; staged: its files stay in the buffer for so long
+    expires_at  timestamptz,                         -- when they are there: end of the pin
+    evicted_at  timestamptz,                         -- staged: nothing of it is in the buffer any more
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     problem     jsonb
 );
 create index request_newest on request (created_at desc, id desc);
+create index request_buffered on request (expires_at) where keep is not null and evicted_at is null;
 create index request_unfinished on request (id) where state in ('asked', 'waiting', 'recalling', 'ready');
 
 create table request_part (
