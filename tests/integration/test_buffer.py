@@ -8,13 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from served import client_of
 
+from holdfast.client import Client
 from holdfast.errors import Conflict, InvalidInput, NotFound
 from holdfast.services import buffer, deliver, show, tapes
 from holdfast.services.planner import plan
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
+from holdfast.web.application import PREFIX
 
 FILES = {"a.txt": b"alpha", "sub/b.bin": sample(300_000, "b"), "e": None}
 DAY = 86_400.0
@@ -304,3 +307,32 @@ def test_status_and_metrics_tell_how_full_it_is(make_site: Callable[..., SmallSi
     assert (areas["buffer"].limit, areas["buffer"].mark) == (1_000_000, 900_000)
     assert areas["buffer"].used == 104_096
     assert (areas["staging"].mark, areas["staging"].used) == (50_000_000, 0)
+
+
+def test_over_rest_and_the_client(site: SmallSite, dataset: str) -> None:
+    with client_of(site) as http:
+        api = f"{PREFIX}/requests"
+        asked = http.post(api, json={"dataset": dataset, "paths": ["sub"], "keep": 3600}).json()
+        assert (asked["state"], asked["keep"], asked["destination"]) == (
+            "waiting",
+            3600,
+            str(folder(site, asked["id"])),
+        )
+        assert http.post(f"{api}/{asked['id']}/unstage").status_code == 409
+        site.drain()
+        kept = http.post(f"{api}/{asked['id']}/keep", json={"seconds": DAY}).json()
+        assert (kept["state"], kept["keep"]) == ("ready", DAY)
+        assert http.post(f"{api}/{asked['id']}/keep", json={"seconds": -1}).status_code == 422
+        assert http.post(f"{api}/nothing/keep", json={"seconds": 1}).status_code == 404
+        wrong = {"dataset": dataset, "destination": str(site.destinations), "keep": 1}
+        assert http.post(api, json=wrong).status_code == 422
+        token = site.archive.settings.token_file.read_text().strip()
+        with Client(str(http.base_url), token) as client:
+            assert client.unstage(asked["id"]).state == "ready"
+            site.drain()
+            assert client.request(asked["id"]).state == "expired"
+            second = client.stage(dataset, keep=60)
+            assert client.keep(second.id, 120).keep == 120
+        metrics = http.get(f"{PREFIX}/metrics").text
+        assert 'holdfast_area_used{area="buffer"}' in metrics
+        assert 'holdfast_area_mark{area="staging"}' in metrics

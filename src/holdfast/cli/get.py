@@ -44,7 +44,7 @@ def get(dataset: str, paths: tuple[str, ...], destination: str, wait: bool, as_j
             f"Request {found.id}: {found.files} files, {size(found.bytes)}. Follow it with: holdfast requests {found.id}"
         )
     else:
-        _tell(found)
+        tell(found)
     if wait:
         end(found)
 
@@ -66,15 +66,23 @@ def wait_for(client: Client, found: Request, *, shown: bool) -> Request:
             found = client.request(found.id)
 
 
-def _tell(found: Request) -> None:
+def tell(found: Request) -> None:
+    """Say what of a request is where, what could not be delivered, and why it waits."""
     for item in found.undelivered[:_NAMED]:
         click.echo(f"not delivered: {item.path}: {item.sentence}", err=True)
     if found.failed_files > _NAMED:
         click.echo(f"... and {found.failed_files - _NAMED} more.", err=True)
+    if found.state == "expired":
+        say("Its time is over: its files were removed from the buffer. They are in the archive; stage them again.")
+        return
     say(
         f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}, "
         "each with the checksum it was archived with."
     )
+    if found.state == "ready":
+        say(f"They stay until {moment(found.expires_at)}. Longer: holdfast keep {found.id} TIME")
+    if found.state == "asked" and found.problem:
+        say(f"It waits: {found.problem.sentence}")
 
 
 def end(found: Request) -> None:
@@ -101,7 +109,7 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
                 say(
                     f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}."
                 )
-                _tell(found)
+                tell(found)
             return
         page = client.requests()
     if as_json:

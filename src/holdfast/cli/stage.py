@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import click
 
-from holdfast.cli.get import end, wait_for
+from holdfast.cli.get import end, tell, wait_for
 from holdfast.cli.options import connect, data_option, json_option, wait_option
-from holdfast.cli.output import give, moment, say, size
+from holdfast.cli.output import give, say, size
 from holdfast.settings.values import Seconds, parse
 from holdfast.wire.requests import Request
 
@@ -74,15 +74,11 @@ def _say(found: Request, *, as_json: bool) -> None:
     if as_json:
         give(found)
         return
-    if found.state == "ready":
-        say(
-            f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}, "
-            f"until {moment(found.expires_at)}. To keep them longer: holdfast keep {found.id} TIME"
-        )
-        return
-    say(f"Request {found.id} is {found.state}: {found.files} files, {size(found.bytes)}, to {found.destination}.")
-    if found.problem:
-        say(found.problem.sentence)
+    say(
+        f"Request {found.id} is {found.state}: {found.files} files, {size(found.bytes)}. Follow it with: "
+        f"holdfast requests {found.id}"
+    )
+    tell(found)
 
 
 COMMANDS = (stage, keep, unstage)

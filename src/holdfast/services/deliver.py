@@ -73,10 +73,8 @@ def ask(
     request = ident or new_id()
     if destination is None:
         target, keep = buffer.folder_of(archive, request), buffer.lifetime(archive, keep)
-    elif keep is not None:
-        raise InvalidInput(what="Only files in the buffer are kept for a time; those in a folder of yours stay.")
     else:
-        target = _target(archive, destination)
+        target = _target(archive, destination, keep)
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
         if requests.first(conn, "by_id", id=request):
@@ -101,20 +99,15 @@ def ask(
             requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
         jobs.defer(conn, "recall", "next")
         events.add(
-            conn,
-            archive.site,
-            "request.asked",
-            dataset=dataset,
-            person=person,
-            request=request,
-            files=files,
-            bytes=size,
-        )
+            conn, archive.site, "request.asked", dataset=dataset, person=person, request=request, files=files, bytes=size
+        )  # fmt: skip
     return request
 
 
-def _target(archive: Archive, destination: str) -> Path:
+def _target(archive: Archive, destination: str, keep: float | None) -> Path:
     """Return the folder to deliver to. Raises InvalidInput, OutsideRoots."""
+    if keep is not None:
+        raise InvalidInput(what="Only files in the buffer are kept for a time; those in a folder of yours stay.")
     target = confined(destination, archive.settings.roots.destination, kind="destination")
     own = archive.settings.data, archive.settings.buffer_path
     if any(target.is_relative_to(os.path.realpath(folder)) for folder in own):
