@@ -3,7 +3,7 @@
 
 BIN := .venv/bin
 
-.PHONY: help setup demo up test lint bench docs crash lock
+.PHONY: help setup demo up test lint bench docs crash campaign lock
 
 help:
 	@echo 'make demo    show the archive at work, with the sample data in examples/'
@@ -11,6 +11,7 @@ help:
 	@echo 'make test    run all tests (on Debian, as root, it installs zstd and PostgreSQL)'
 	@echo 'make lint    check style, types and layers'
 	@echo 'make crash   kill the archive at every crash point and see that nothing is lost'
+	@echo 'make campaign  have a million faults happen to tapes, packages and archives (hours)'
 	@echo 'make bench   measure'
 	@echo 'make docs    make the generated reference pages'
 	@echo 'make lock    choose new versions of the packages it depends on'
@@ -43,6 +44,10 @@ docs: setup
 crash: setup
 	@scripts/test-packages
 	HOLDFAST_TEST_INSTANTS=200 $(BIN)/pytest tests/crash
+
+campaign: setup
+	@scripts/test-packages
+	HOLDFAST_TEST_FAULTS=1000000 $(BIN)/pytest -s tests/faults
 
 lock: setup
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv

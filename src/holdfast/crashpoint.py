@@ -32,7 +32,8 @@ CRASH_POINTS: Final[dict[str, str]] = {
     "evict.begun": "the request is expired, its files are in the buffer",
     "evict.removed": "its files are gone, the catalogue does not know",
     "recall.half": "half of a package is recalled for repair",
-    "recall.used": "the lost copy is replaced, the recalled package is still in staging",
+    "recall.whole": "a package is recalled for repair, the catalogue does not know",
+    "recall.used": "the recalled package is in staging, to be written again",
 }
 
 

@@ -48,7 +48,7 @@ def test_every_query_fits_the_schema(database: psycopg.Connection[dict[str, obje
 def test_every_query_is_used() -> None:
     root = Path(str(resources.files("holdfast")))
     program = "\n".join(file.read_text("utf-8") for file in root.rglob("*.py"))
-    run = {found[1:] for found in re.findall(r"\b((\w+)\.(?:all|first|run|move)\(\s*conn,\s*\"(\w+)\")", program)}
+    run = {found[1:] for found in re.findall(r"\b((\w+)\.(?:all|first|run|moved?)\(\s*conn,\s*\"(\w+)\")", program)}
     run |= {(noun, name) for noun in ("events", "listings") for name in re.findall(r'_SQL\["(\w+)"\]', program)}
     assert [pair for pair in _QUERIES if pair not in run] == []
 

@@ -15,7 +15,7 @@ from holdfast.model.entry import Entry, Part
 from holdfast.model.ids import ID_PATTERN, new_id
 from holdfast.model.lifecycle import MOVES, sources, states
 from holdfast.model.names import MEDIUM_NAME_LIMIT, SUFFIX, check_relative, medium_name, printable, sidecar_name
-from holdfast.model.policy import CopyFact, Room, availability, choose_tapes, copies_owed, level, proven
+from holdfast.model.policy import CopyFact, availability, copies_owed, level, proven
 from holdfast.model.problem import problem, who
 from holdfast.model.segments import MEMBER_COST, cost, cut
 
@@ -126,34 +126,6 @@ def test_availability_needs_a_readable_copy_of_every_package() -> None:
     assert availability([good, bad], source_there=False) == "unavailable"
     assert availability([bad], source_there=True) == "online"
     assert availability([], source_there=False) == "unavailable"
-
-
-rooms = st.lists(
-    st.builds(Room, st.integers(0, 30).map(str), st.sampled_from(["L8", "L9"]), st.integers(-5, 100)),
-    max_size=8,
-    unique_by=lambda room: room.serial,
-)
-
-
-@given(rooms, st.integers(0, 60), st.integers(1, 3), st.frozensets(st.integers(0, 30).map(str), max_size=3))
-def test_chosen_tapes_fit_differ_and_are_of_one_kind(
-    tapes: list[Room], size: int, count: int, avoid: frozenset[str]
-) -> None:
-    chosen = choose_tapes(tapes, size, count, avoid=avoid)
-    by_serial = {room.serial: room for room in tapes}
-    fitting = [room for room in tapes if room.free >= size and room.serial not in avoid]
-    if not chosen:
-        assert all(sum(room.media_type == kind for room in fitting) < count for kind in ("L8", "L9"))
-        return
-    assert len(set(chosen)) == count
-    assert len({by_serial[serial].media_type for serial in chosen}) == 1
-    assert all(by_serial[serial] in fitting for serial in chosen)
-
-
-def test_twins_are_chosen_together_again() -> None:
-    tapes = [Room("1", "L8", 90), Room("2", "L8", 90), Room("3", "L8", 100), Room("4", "L8", 100)]
-    assert choose_tapes(tapes, 10, 2) == ["1", "2"]
-    assert choose_tapes(tapes, 95, 2) == ["3", "4"]
 
 
 # ---- names and identifiers ----

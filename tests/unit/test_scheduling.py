@@ -8,8 +8,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from holdfast.errors import Conflict, InvalidInput, NotFound
-from holdfast.scheduling import allocation, tour
-from holdfast.scheduling.allocation import Load, Room, Writing, choose_pair, warranted
+from holdfast.scheduling import tour
 from holdfast.scheduling.asks import Ask, Drive, Extent, Mount, Policy, Tape
 from holdfast.scheduling.bound import assignment
 from holdfast.scheduling.cost import LOCATE, NEVER, locate, matrix, rewind, write_seconds
@@ -310,62 +309,3 @@ def test_every_request_is_told_when_and_why() -> None:
     assert "number 2 of 2" in told["c"].reason
     hopeless = list(outlook(queue, [Drive("d9", "LTO-9")], 0.0))
     assert {one.code for one in hopeless} == {"no-drive"}
-
-
-# ---- allocation ----
-
-
-def room(serial: str, free: int, twin: str = "", *, batch: str = "", families: str = "", medium: str = "M8") -> Room:
-    return Room(serial, medium, 8_730 * GB, free * GB, batch, frozenset(families.split()), twin)
-
-
-def test_the_fullest_pair_that_fits_is_written() -> None:
-    rooms = [room("A0", 90, "B0"), room("B0", 80, "A0"), room("A1", 500, "B1"), room("B1", 500, "A1")]
-    assert choose_pair(rooms, 64 * GB) == ("A0", "B0")
-    assert choose_pair(rooms, 85 * GB) == ("A1", "B1")
-    assert choose_pair(rooms, 64 * GB, busy={"B0"}) == ("A1", "B1")
-    assert choose_pair(rooms, 600 * GB) is None
-
-
-def test_a_family_stays_on_few_pairs() -> None:
-    rooms = [
-        room("A0", 90, "B0", families="f"), room("B0", 90, "A0", families="f"),
-        room("A1", 80, "B1"), room("B1", 80, "A1"),
-    ]  # fmt: skip
-    assert choose_pair(rooms, GB, family="f") == ("A0", "B0")
-    assert choose_pair(rooms, GB, family="f", open_pairs=1, busy={"A0"}) is None
-    assert choose_pair(rooms, GB, family="f", open_pairs=2, busy={"A0"}) == ("A1", "B1")
-
-
-def test_new_twins_are_of_one_generation_and_of_two_batches() -> None:
-    rooms = [
-        room("N1", 8_000, batch="x"), room("N2", 8_000, batch="x"), room("N3", 8_000, batch="y"),
-        room("L1", 8_000, batch="z", medium="L8"),
-    ]  # fmt: skip
-    assert choose_pair(rooms, GB) == ("N1", "N3")
-    assert choose_pair(rooms[:2], GB) == ("N1", "N2")
-    assert choose_pair(rooms[2:], GB) is None
-
-
-def test_filling_counts_tapes_in_use() -> None:
-    assert allocation.efficiency([room("N1", 8_000)]) == 1.0
-    assert allocation.efficiency([room("A", 4_365, "B"), room("B", 4_365, "A")]) == pytest.approx(0.5)
-    assert allocation.reserve(10) == GB
-    assert allocation.reserve(GB) == 3 * GB
-
-
-@pytest.mark.parametrize(
-    ("load", "why"),
-    [
-        (Load(0, 0, 0.0, 6, 0, 0), None),
-        (Load(64 * GB, 1, 0.0, 6, 0, 0), "idle"),
-        (Load(64 * GB, 1, 0.0, 6, 5, 0), None),
-        (Load(64 * GB, 1, 22_000.0, 0, 5, 0), "age"),
-        (Load(600 * GB, 9, 0.0, 0, 5, 0), "amount"),
-        (Load(600 * GB, 9, 0.0, 0, 5, 1), None),
-        (Load(GB, 10_000, 0.0, 0, 5, 0), "amount"),
-        (Load(70_000 * GB, 900, 0.0, 0, 5, 3), "buffer"),
-    ],
-)
-def test_a_write_mount_is_warranted_by_amount_age_or_buffer(load: Load, why: str | None) -> None:
-    assert warranted(load, Writing()) == why

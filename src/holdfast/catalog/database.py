@@ -75,20 +75,24 @@ class Database:
             return conn.execute(query, args).fetchall()
 
     @contextmanager
-    def claim(self, thing: str) -> Iterator[bool]:
-        """Hold the one claim on `thing` while this process lives; yields False when somebody else holds it.
+    def claim(self, *things: str) -> Iterator[bool]:
+        """Hold the one claim on each of `things` while this process lives; yields False when somebody else holds any.
 
-        An advisory lock on a connection of its own: the server frees it the moment that this process dies, so
-        nobody waits for a timeout. Being cut off is survived by attempt numbers (P7), not by this lock.
+        Advisory locks on a connection of their own: the server frees them the moment that this process dies, so
+        nobody waits for a timeout. Being cut off is survived by attempt numbers (P7), not by these locks.
         """
         with translated():
             conn = psycopg.connect(self.dsn, autocommit=True, row_factory=dict_row, **_KEEPALIVE)  # type: ignore[arg-type]
         try:
-            with translated():
-                row = conn.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as held", [thing]).fetchone()
-            yield bool(row and row["held"])
+            yield all(_taken(conn, thing) for thing in things)
         finally:
             conn.close()
+
+
+def _taken(conn: Connection, thing: str) -> bool:
+    with translated():
+        row = conn.execute("select pg_try_advisory_lock(hashtextextended(%s, 0)) as held", [thing]).fetchone()
+    return bool(row and row["held"])
 
 
 def one(rows: Sequence[Row]) -> Row | None:

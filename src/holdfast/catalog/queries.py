@@ -47,6 +47,10 @@ class Noun:
         """Run a guarded move to the state `to`; None means that somebody else moved it first (P7)."""
         return conn.execute(self._sql[query], {**args, "from": sources(self._thing, to), "to": to}).fetchone()
 
+    def moved(self, conn: Connection, query: str, to: str, **args: Any) -> list[Row]:
+        """Run a guarded move of all that it is for, and return what was moved."""
+        return conn.execute(self._sql[query], {**args, "from": sources(self._thing, to), "to": to}).fetchall()
+
 
 datasets: Final = Noun("datasets", "dataset")
 packages: Final = Noun("packages", "package")

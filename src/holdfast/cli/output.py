@@ -53,6 +53,16 @@ def moment(at: datetime | None) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S") if at else "-"
 
 
+def duration(seconds: float) -> str:
+    """Return a length of time in its two largest units."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "less than a minute"
+    days, hours, left = minutes // 1440, minutes // 60 % 24, minutes % 60
+    parts = [f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours) + [f"{left} min"] * bool(left)
+    return " ".join(parts[:2])
+
+
 def plain(text: str) -> Text:
     """Return text that is shown as it is, without markup and with control characters escaped."""
     return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))

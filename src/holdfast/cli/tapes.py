@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from holdfast.cli.options import connect, data_option, json_option
-from holdfast.cli.output import give, moment, say, size, table
+from holdfast.cli.output import duration, give, moment, say, size, table
 from holdfast.wire.tapes import Tape, TapeDetail
 
 _NAMED: Final = 20  # packages that are named
@@ -111,6 +111,35 @@ def retire(serial: str, apply: bool, as_json: bool, data: str) -> None:
             say(f"  {package}")
     else:
         say(f"Tape {serial} can be retired: its {found.copies} copies are not needed. Repeat with --apply.")
+
+
+@tape.command()
+@click.argument("serials", nargs=-1, metavar="[SERIAL]...")
+@click.option("--media", default="", help="All tapes in use of this media type, as M8: to leave a generation behind.")
+@click.option("--apply", is_flag=True, help="Begin; without, only the plan is printed.")
+@json_option
+@data_option
+def repack(serials: tuple[str, ...], media: str, apply: bool, as_json: bool, data: str) -> None:
+    """Empty tapes: write what counts on them to others, prove it there, then let the old copies go.
+
+    It goes on in the background, whatever is interrupted; `tape list` shows how far it is. `tape enable` ends it early.
+    """
+    if not serials and not media:
+        raise click.UsageError("Name tapes, or a media type with --media.")
+    with connect(data) as client:
+        found = client.repack_tapes(serials, media=media, apply=apply)
+    if as_json:
+        give(found)
+        return
+    rows = [(item.serial, item.state, f"{item.copies}", size(item.bytes)) for item in found.tapes]
+    table(("tape", "state", "copies", "bytes"), rows, right=(2, 3))
+    say(f"\n{size(found.bytes)} go to other tapes, which have room for {size(found.room)}.")
+    if found.applied:
+        say("It has begun. The old copies count until the new ones are proven.")
+    elif found.bytes > found.room:
+        say("That is too little: add tapes first.")
+    else:
+        say(f"It takes about {duration(found.seconds)} of all drives. Repeat with --apply.")
 
 
 COMMANDS = (tape,)

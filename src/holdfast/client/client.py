@@ -27,7 +27,7 @@ from holdfast.wire.datasets import (
 from holdfast.wire.requests import KeepWish, Release, ReleaseWish, Request, RequestPage, RequestWish
 from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
-from holdfast.wire.tapes import Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
+from holdfast.wire.tapes import Repack, RepackWish, Retirement, RetireWish, Tape, TapeDetail, TapePage, TapeWish
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -187,6 +187,10 @@ class Client:
     def retire_tape(self, serial: str, *, apply: bool = False) -> Retirement:
         """Plan that a tape leaves for good; `apply` does it."""
         return self._post(f"/tapes/{quote(serial, safe='')}/retire", RetireWish(apply=apply), Retirement)
+
+    def repack_tapes(self, serials: Sequence[str], *, media: str = "", apply: bool = False) -> Repack:
+        """Plan that tapes, or all of a media type, are emptied onto others; `apply` begins."""
+        return self._post("/tapes/repack", RepackWish(tapes=list(serials), media=media, apply=apply), Repack)
 
     def events(self, *, after: str = "", limit: int = 100, dataset: str | None = None) -> EventPage:
         """Return events after a cursor."""

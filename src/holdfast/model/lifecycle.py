@@ -24,7 +24,7 @@ MOVES: Final[Mapping[str, Moves]] = {
         planned="packing retired",
         packing="packing staged planned retired",  # packing again: another worker took over, with a new attempt
         staged="released planned retired",  # planned: the staged file was lost or damaged before a copy was verified
-        released="retired",
+        released="staged retired",  # staged: read from a proven copy, because another one is owed
         retired="",
     ),
     "copy": _moves(
@@ -37,11 +37,12 @@ MOVES: Final[Mapping[str, Moves]] = {
         retired="",
     ),
     "tape": _moves(
-        active="full suspect disabled broken retired",
-        full="active suspect disabled broken retired",
-        suspect="active full disabled broken retired",
-        disabled="active full retired",
-        broken="active full disabled retired",
+        active="full suspect disabled repacking broken retired",
+        full="active suspect disabled repacking broken retired",
+        suspect="active full disabled repacking broken retired",
+        disabled="active full repacking retired",
+        repacking="active full disabled broken retired",  # disabled: it is empty
+        broken="active full disabled repacking retired",
         missing="retired",  # into and out of it a tape comes by what the library says
         retired="",
     ),

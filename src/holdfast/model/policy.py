@@ -54,26 +54,3 @@ def availability(packages: Sequence[Sequence[CopyFact]], *, source_there: bool) 
     if packages and all(any(copy.state in readable for copy in copies) for copies in packages):
         return "nearline"
     return "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """A tape as the allocation sees it; bytes."""
-
-    serial: str
-    media_type: str
-    free: int  # after the reserve and after what is being written to it now
-
-
-def choose_tapes(tapes: Sequence[Room], size: int, count: int, *, avoid: frozenset[str] = frozenset()) -> list[str]:
-    """Return `count` serials of one media type that can take `size` bytes, the fullest first; [] when there are none.
-
-    Twins stay twins without being told: tapes written together are equally full, so they are chosen together again.
-    """
-    fitting = [tape for tape in tapes if tape.free >= size and tape.serial not in avoid]
-    best: list[Room] = []
-    for media_type in sorted({tape.media_type for tape in fitting}):
-        same = sorted((t for t in fitting if t.media_type == media_type), key=lambda t: (t.free, t.serial))[:count]
-        if len(same) == count and (not best or sum(t.free for t in same) < sum(t.free for t in best)):
-            best = same
-    return [tape.serial for tape in best]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from holdfast.errors import HoldfastError, IntegrityError, OperatorNeeded, TransientError, UsageError
@@ -38,3 +38,8 @@ def problem(error: Exception, now: datetime, previous: dict[str, Any] | None = N
         "next_try": (now + timedelta(seconds=delay)).isoformat(),
         "who": who(error) if known else "operator",
     }
+
+
+def told(code: str, sentence: str) -> dict[str, Any]:
+    """Describe what waits for an operator and is no failure."""
+    return {"code": code, "sentence": sentence, "since": datetime.now(UTC).isoformat(), "who": "operator"}

@@ -49,18 +49,50 @@ class Writing:
     open_pairs: int = 2  # pairs with room that a family may spread over
 
 
+def choose(
+    rooms: Iterable[Room],
+    size: int,
+    count: int = 2,
+    *,
+    family: str = "",
+    open_pairs: int = 2,
+    busy: Collection[str] = (),
+    avoid: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Return the serials of `count` tapes to write `size` bytes to, none when they cannot be had now.
+
+    Tapes in `busy` are being written by others; those in `avoid` have the package already, or had it.
+    """
+    usable = [room for room in rooms if room.serial not in avoid]
+    if count == 2:  # noqa: PLR2004 (twins)
+        return choose_pair(usable, size, family=family, open_pairs=open_pairs, busy=busy) or ()
+    fitting = [room for room in usable if room.free >= size and room.serial not in busy]
+    # Single copies go beside others of their kind, rather than make twins unequally full.
+    fitting.sort(key=lambda room: (bool(room.twin) == (count == 1), room.free, room.serial))
+    for medium in sorted(
+        {room.medium for room in fitting}, key=lambda m: next(r.free for r in fitting if r.medium == m)
+    ):
+        same = [room.serial for room in fitting if room.medium == medium][:count]
+        if len(same) == count:
+            return tuple(same)
+    return ()
+
+
 def choose_pair(
     rooms: Iterable[Room], size: int, *, family: str = "", open_pairs: int = 2, busy: Collection[str] = ()
 ) -> tuple[str, str] | None:
     """Return the serials of the twins to write `size` bytes to, or None when no two tapes can take them now.
 
-    First a pair that holds this family, then any begun pair, the fullest first; then two new tapes, of different
-    batches if possible. A family that has `open_pairs` with room waits for one of them rather than open another.
+    First a pair that holds this family, then any begun pair, the fullest first; then two tapes that are no twins, of
+    different batches if possible. A family that has `open_pairs` with room waits for one of them rather than open
+    another.
     """
     known = {room.serial: room for room in rooms}
-    pairs = [(room, known[room.twin]) for room in known.values() if room.serial < room.twin and room.twin in known]
+    twins = {room.serial: known[room.twin] for room in known.values() if room.twin in known}
+    pairs = [(room, twins[s]) for s, room in known.items() if s in twins and s < room.twin and twins[s].twin == s]
+    pairs = [(one, other) for one, other in pairs if one.medium == other.medium]
     fitting = [pair for pair in pairs if min(room.free for room in pair) >= size]
-    own = [pair for pair in fitting if family in pair[0].families]
+    own = [pair for pair in fitting if family and family in pair[0].families]
     free = [pair for pair in fitting if not any(room.serial in busy for room in pair)]
     for choice in ([pair for pair in own if pair in free], free if len(own) < open_pairs else []):
         if choice:
@@ -68,14 +100,18 @@ def choose_pair(
             return best[0].serial, best[1].serial
     if len(own) >= open_pairs:
         return None
-    return _new_pair([room for room in known.values() if not room.twin and room.serial not in busy], size)
+    # Also the tape whose twin broke or is full, while it has room.
+    paired = {room.serial for pair in pairs for room in pair}
+    alone = [room for room in known.values() if room.serial not in paired and room.serial not in busy]
+    # A pair is a habit and no rule: when no twins have room, any two tapes may become some.
+    return _new_pair(alone, size) or _new_pair([room for room in known.values() if room.serial not in busy], size)
 
 
 def _new_pair(rooms: Sequence[Room], size: int) -> tuple[str, str] | None:
-    """Return two new tapes of one medium; the smallest medium first, so that none is stranded when it grows old."""
+    """Return two tapes of one medium, the fullest first; the smallest medium first, so that none is stranded when it is old."""
     best: tuple[bool, int, str, str] | None = None
     for medium in sorted({room.medium for room in rooms}):
-        same = sorted((r for r in rooms if r.medium == medium and r.free >= size), key=lambda r: r.serial)
+        same = sorted((r for r in rooms if r.medium == medium and r.free >= size), key=lambda r: (r.free, r.serial))
         if len(same) < 2:  # noqa: PLR2004 (a pair)
             continue
         first = same[0]

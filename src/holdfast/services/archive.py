@@ -40,11 +40,6 @@ def staged_file(archive: Archive, package: Row) -> Path:
     return archive.settings.staging_path / f"{package['id']}.{package['attempt']}.package"
 
 
-def recalled_file(archive: Archive, package: Row) -> Path:
-    """Return where a released package lies in staging while a copy of it is being replaced from another one."""
-    return archive.settings.staging_path / f"{package['id']}.recalled.package"
-
-
 def dataset_row(conn: Connection, dataset: str) -> Row:
     """Return the dataset. Raises NotFound."""
     row = datasets.first(conn, "by_id", id=dataset)

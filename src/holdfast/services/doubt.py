@@ -19,7 +19,7 @@ def suspect(archive: Archive, row: Row, copy: Row, error: Exception) -> None:
                 conn, archive.site, "copy.suspect", dataset=row["dataset"], package=row["id"], tape=copy["tape"],
                 **waiting["problem"].obj,
             )  # fmt: skip
-            jobs.defer(conn, "check", str(copy["id"]))
+            jobs.defer(conn, "check", copy["tape"])
 
 
 def fence(archive: Archive, serial: str, error: Exception) -> None:

@@ -8,6 +8,7 @@ not made durable: the source is still there, and whoever writes the copies check
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from holdfast.model.policy import CopyFact, copies_owed
 from holdfast.packaging.plain import write_plain
 from holdfast.packaging.writer import PackOptions, Written, write_package
 from holdfast.services import documents
-from holdfast.services.archive import Archive, contract, dataset_row, described, recalled_file, staged_file
+from holdfast.services.archive import Archive, contract, dataset_row, described, staged_file
 from holdfast.services.reserve import reserve_staging
 
 _LOG = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ def _commit(archive: Archive, row: Row, dataset: Row, written: Written) -> None:
             payload=row["payload"], files=row["files"], blake3=written.digest,
         )  # fmt: skip
         close_if_packed(archive, conn, row["dataset"])
-        jobs.defer(conn, "write", row["id"])
+        jobs.defer(conn, "write", "next")
     crash_point("pack.committed")
 
 
@@ -130,16 +131,14 @@ def close_if_packed(archive: Archive, conn: Connection, dataset: str) -> None:
         events.add(conn, archive.site, "dataset.closed", dataset=dataset)
 
 
-def plan_copies(conn: Connection, package: str, wanted: int) -> int:
-    """Add the copies that the profile wants and nobody planned; return how many there were."""
+def plan_copies(conn: Connection, package: str, wanted: int) -> None:
+    """Add the copies that the profile wants and nobody planned; those on tapes that are to be emptied do not count."""
     rows = copies.all(conn, "of_package", package=package)
-    facts = [CopyFact(row["state"], row["tape"]) for row in rows]
+    staying = [CopyFact(row["state"], row["tape"]) for row in rows if row["tape_state"] != "repacking"]
     taken = {row["number"] for row in rows if row["state"] not in {"lost", "retired"}}
-    numbers = [number for number in range(1, wanted + 1) if number not in taken]
-    owed = copies_owed(wanted, facts)
-    for number in numbers[:owed]:
+    free = (number for number in itertools.count(1) if number not in taken)
+    for number in itertools.islice(free, copies_owed(wanted, staying)):
         copies.run(conn, "insert", package=package, number=number)
-    return owed
 
 
 def _again(archive: Archive, row: Row, error: HoldfastError) -> None:
@@ -175,6 +174,6 @@ def sweep_staging(archive: Archive) -> None:
         return
     with archive.database.transaction() as conn:
         needed = {staged_file(archive, row).name for row in packages.all(conn, "in_staging")}
-        needed |= {recalled_file(archive, row).name for row in packages.all(conn, "in_repair")}
+        needed |= {staged_file(archive, row).name for row in packages.all(conn, "in_repair")}
     for name in files.keys() - needed:
         files[name].unlink(missing_ok=True)

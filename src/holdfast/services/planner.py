@@ -25,12 +25,14 @@ from holdfast.catalog.queries import (
     status,
     tapes,
 )
-from holdfast.errors import LibraryUnavailable
+from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.profile import SHIPPED
 from holdfast.services import buffer
-from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.allocate import first_tapes
+from holdfast.services.archive import Archive, described
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
+from holdfast.services.repack import end_repacks
 from holdfast.services.reserve import look_after
 
 _LOG = logging.getLogger(__name__)
@@ -98,17 +100,38 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("pack", row["id"]) for row in packages.all(conn, "unclaimed", limit=_BATCH)]
     for row in datasets.all(conn, "unclosed"):
         close_if_packed(archive, conn, row["id"])
-    for row in copies.all(conn, "owed", limit=_BATCH):
-        package = packages.first(conn, "by_id", id=row["package"])
-        if package:
-            plan_copies(conn, row["package"], contract(dataset_row(conn, package["dataset"])).copies)
-            events.add(conn, archive.site, "package.repair-planned", dataset=package["dataset"], package=row["package"])
-    owed += [("write", row["package"]) for row in copies.all(conn, "unwritten", limit=_BATCH)]
-    owed += [("check", str(row["id"])) for row in copies.all(conn, "unproven", limit=_BATCH)]
-    owed += [("erase", str(row["id"])) for row in copies.all(conn, "unerased", limit=_BATCH)]
+    _mend(archive, conn)
+    owed += [("write", "next")] if _worth_writing(archive, conn) else []
+    owed += [("check", row["tape"]) for row in copies.all(conn, "unread")]
+    owed += [("erase", tape) for tape in {row["tape"] for row in copies.all(conn, "to_erase", tape=None, limit=_BATCH)}]
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)
     return admitted + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
+
+
+def _worth_writing(archive: Archive, conn: Connection) -> bool:
+    try:
+        return bool(first_tapes(archive, conn))
+    except LibraryUnavailable:
+        return bool(packages.all(conn, "to_write", ours=[], limit=1))  # the job says why they wait
+
+
+def _mend(archive: Archive, conn: Connection) -> None:
+    """Plan copies that are owed, end what tapes were emptied for, and say what no tape has any more."""
+    for row in copies.all(conn, "owed", limit=_BATCH):
+        package = packages.first(conn, "by_id", id=row["package"])
+        if package:
+            plan_copies(conn, row["package"], row["wanted"])
+            events.add(conn, archive.site, "package.repair-planned", dataset=package["dataset"], package=row["package"])
+    for row in copies.all(conn, "unreadable", limit=_BATCH):
+        error = OperatorNeeded(what=f"Every copy of {row['name']} is lost: no tape has it as it was archived.")
+        copies.first(conn, "waits", id=row["id"], **described(error))
+        if not row["told"]:
+            events.add(
+                conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
+                files=row["files"], bytes=row["payload"],
+            )  # fmt: skip
+    end_repacks(archive, conn)

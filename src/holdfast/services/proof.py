@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -30,19 +31,21 @@ def verified(archive: Archive, package: Row, copy: Row, *, digest: str) -> None:
             )  # fmt: skip
 
 
-def testify(archive: Archive, session: TapeSession, row: Row, copy: Row) -> None:
-    """Have the medium say itself how it was written and that it was read back, for the day without a catalogue (P5)."""
-    with archive.database.transaction() as conn:
-        written = copies.first(conn, "by_id", id=copy["id"]) or copy
-    proof = {
-        "generation": written["generation"],
-        "drive": written["drive"],
-        "rate": written["rate"],
-        "written_at": written["written_at"].isoformat() if written["written_at"] else None,
-        "verified_at": datetime.now(UTC).isoformat(),
-    }
-    session.set_attributes(row["name"], {EVIDENCE_ATTRIBUTE: json.dumps(proof)})
-    session.sync(f"holdfast verified {row['id']}")
+def testify(session: TapeSession, proven: Sequence[tuple[Row, Row]]) -> None:
+    """Have the medium say itself how copies (copy, package) were written and that they were read back (P5).
+
+    For the day without a catalogue. Raises MediumFailed.
+    """
+    for copy, package in proven:
+        proof = {
+            "generation": copy["generation"],
+            "drive": copy["drive"],
+            "rate": copy["rate"],
+            "written_at": copy["written_at"].isoformat() if copy["written_at"] else None,
+            "verified_at": datetime.now(UTC).isoformat(),
+        }
+        session.set_attributes(package["name"], {EVIDENCE_ATTRIBUTE: json.dumps(proof)})
+    session.sync("holdfast: verified")
 
 
 def release_if_proven(archive: Archive, package: str) -> None:

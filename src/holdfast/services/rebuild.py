@@ -336,6 +336,8 @@ def _finish(archive: Archive, found: Rebuilt) -> None:
     for row in rows:
         with archive.database.transaction() as conn:
             _complete(archive, conn, row, found)
+    with archive.database.transaction() as conn:
+        tapes.run(conn, "relate")
 
 
 def _complete(archive: Archive, conn: Connection, row: Row, found: Rebuilt) -> None:

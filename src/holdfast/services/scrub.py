@@ -19,6 +19,6 @@ def scrub(archive: Archive) -> int:
         return 0
     with archive.database.transaction() as conn:
         found = copies.all(conn, "scrub", days=policy.scrub_days, at_once=policy.scrub_at_once)
-        for row in found:
-            jobs.defer(conn, "check", str(row["id"]))
+        for serial in sorted({row["tape"] for row in found}):
+            jobs.defer(conn, "check", serial)
     return len(found)

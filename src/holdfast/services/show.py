@@ -36,7 +36,7 @@ def dataset(archive: Archive, ident: str) -> DatasetDetail:
     with archive.database.transaction() as conn:
         row = dataset_row(conn, ident)
         made = _packages(conn, ident)
-        return DatasetDetail(**_dataset(row, made), packages=made, pending=_pending(row, made))
+        return DatasetDetail(**_dataset(row, made), packages=made, pending=_pending(archive, row, made))
 
 
 def dataset_list(
@@ -97,7 +97,7 @@ def _packages(conn: Connection, ident: str) -> list[Package]:
     ]
 
 
-def _pending(row: Row, made: list[Package]) -> list[Pending]:
+def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
     """Say what is still to be done, with the reason for each thing that waits (P9)."""
     result = []
     if row["state"] == "open":
@@ -110,7 +110,7 @@ def _pending(row: Row, made: list[Package]) -> list[Pending]:
             result.append(Pending(what=what, problem=package.problem))
         for copy in package.copies:
             doing = {
-                "planned": "waits for a tape",
+                "planned": "waits for a tape" + _until(archive),
                 "writing": f"is being written to {copy.tape}",
                 "written": f"is being read back from {copy.tape}",
                 "suspect": f"on {copy.tape} is read once more",
@@ -119,6 +119,14 @@ def _pending(row: Row, made: list[Package]) -> list[Pending]:
                 what = f"package {package.segment}, copy {copy.number} {doing}"
                 result.append(Pending(what=what, problem=copy.problem))
     return result
+
+
+def _until(archive: Archive) -> str:
+    """Say when tapes are mounted for writing, where that is not at once."""
+    rule = archive.settings.write
+    if not rule.age:
+        return ""
+    return f", which is mounted when {rule.enough / 1e9:g} GB wait, or after {rule.age / 3600:g} hours at the latest"
 
 
 def file(packed: Packed, package: str) -> File:

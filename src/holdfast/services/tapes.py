@@ -7,7 +7,6 @@ the library: that is allowed only when every package on it has its proven copies
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -16,6 +15,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, tapes
 from holdfast.errors import Conflict, NotFound
+from holdfast.model.problem import told
 from holdfast.services.archive import Archive
 from holdfast.services.show import problem_of
 from holdfast.wire.status import Count
@@ -44,9 +44,7 @@ def tape(archive: Archive, serial: str) -> TapeDetail:
 
 def disable(archive: Archive, serial: str, *, person: str, reason: str) -> TapeDetail:
     """Take a tape out of use, with a reason that everybody sees who waits for it. Idempotent. Raises NotFound, Conflict."""
-    problem = {
-        "code": "disabled", "sentence": f"Taken out of use: {reason}", "since": datetime.now(UTC).isoformat(), "who": "operator"
-    }  # fmt: skip
+    problem = told("disabled", f"Taken out of use: {reason}")
     with archive.database.transaction() as conn:
         row = _row(conn, serial)
         if tapes.move(conn, "state", to="disabled", serial=serial, problem=Jsonb(problem)):
@@ -70,6 +68,7 @@ def enable(archive: Archive, serial: str, *, person: str) -> TapeDetail:
                 "written again. Its packages are served from it and its twin; retire it when they have other copies."
             )
         if tapes.move(conn, "state", to=said.state, serial=serial, problem=None):
+            copies.moved(conn, "surplus", to="retired")  # it was to be emptied, perhaps
             events.add(conn, archive.site, "tape.enabled", person=person, tape=serial, was=row["state"])
         elif row["state"] not in {"active", "full"}:
             raise Conflict(what=f"Tape {serial} is {row['state']} and stays so.")
@@ -115,11 +114,9 @@ def _row(conn: Connection, serial: str) -> Row:
 def _fields(row: Row) -> dict[str, Any]:
     used = max(row["capacity"] - row["free"], 0)
     return {
-        **{
-            key: row[key]
-            for key in ("serial", "media_type", "state", "capacity", "free", "copies", "twin", "last_verified")
-        },
+        **{key: row[key] for key in ("serial", "media_type", "state", "capacity", "free", "copies", "last_verified")},
         "used": used,
         "dead": max(used - row["live"], 0),
+        "twin": row["twin"] or None,
         "problem": problem_of(row),
     }

@@ -8,6 +8,7 @@ the queue's length at most, and a failed one not at all.
 
 from __future__ import annotations
 
+import mmap
 import queue
 import threading
 import time
@@ -15,17 +16,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from blake3 import blake3
 
 from holdfast.catalog.database import Row
+from holdfast.crashpoint import crash_point
 from holdfast.errors import Damaged, DigestMismatch, HoldfastError
 from holdfast.model.names import sidecar_name
 from holdfast.services.proof import DIGEST_ATTRIBUTE
 from holdfast.tape.library import Extent, TapeSession
 
 _BLOCKS: Final = 16  # of 4 MiB in each queue: 64 MiB, a fifth of a second of LTO
+_CHUNK: Final = 4 << 20  # bytes read from staging at once
 _PATIENCE: Final = 0.5  # seconds between two looks whether the other side is still there
 
 
@@ -35,9 +39,8 @@ class Put:
 
     serial: str
     extent: Extent | None
-    generation: int
-    rate: float  # bytes per second, the index included
-    error: Exception | None
+    rate: float  # bytes per second
+    error: HoldfastError | None
 
 
 def files_of(package: Row) -> dict[str, tuple[str, int]]:
@@ -48,6 +51,18 @@ def files_of(package: Row) -> dict[str, tuple[str, int]]:
         files[sidecar_name(package["name"])] = blake3(text).hexdigest(), len(text)
     files[package["name"]] = package["digest"], package["size"]
     return files
+
+
+def chunks(path: Path) -> Iterator[memoryview]:
+    """Yield the content of a file in blocks that the drives can take as they are."""
+    with path.open("rb", buffering=0) as file:
+        while True:
+            # Page-aligned memory goes to the drives as it is, without a copy; it is freed with its last reader.
+            block = memoryview(mmap.mmap(-1, _CHUNK))
+            length = file.readinto(block)
+            if not length:
+                return
+            yield block[:length]
 
 
 class _Feed:
@@ -79,7 +94,7 @@ def put_twins(
     chunks: Iterable[memoryview | bytes],
     progress: Callable[[int], None],
 ) -> list[Put]:
-    """Write a package to all sessions in parallel, each with its own index write, and return what came of each.
+    """Write a package to all sessions in parallel and return what came of each; nothing is durable before their `sync`.
 
     `chunks` are its bytes; `progress` gets how many of them all tapes have taken or will take from memory. Raises
     DigestMismatch or Damaged when they are not what they should be; then no tape keeps the package.
@@ -133,12 +148,11 @@ def _put(session: TapeSession, feed: _Feed, package: Row) -> Put:
     begun = time.monotonic()
     try:
         extent = _write(session, feed, package)
-        generation = session.sync(f"holdfast {package['id']}")
     except HoldfastError as error:
-        return Put(session.serial, None, 0, 0.0, error)
+        return Put(session.serial, None, 0.0, error)
     finally:
         feed.left.set()
-    return Put(session.serial, extent, generation, package["size"] / max(time.monotonic() - begun, 1e-9), None)
+    return Put(session.serial, extent, package["size"] / max(time.monotonic() - begun, 1e-9), None)
 
 
 def _write(session: TapeSession, feed: _Feed, package: Row) -> Extent:
@@ -157,10 +171,13 @@ def _write(session: TapeSession, feed: _Feed, package: Row) -> Extent:
         raise
 
 
-def read_back(session: TapeSession, package: Row, progress: Callable[[int], None] = lambda _: None) -> None:
+def read_back(
+    session: TapeSession, package: Row, progress: Callable[[int], None], *, into: BinaryIO | None = None
+) -> None:
     """Read all files of a package as the medium gives them (P2); `progress` gets its bytes so far, without a sidecar.
 
-    Raises DigestMismatch when one is not what was written, MediumFailed, NotFound.
+    The package, without a sidecar, is written to `into`. Raises DigestMismatch when a file is not what was written,
+    MediumFailed, NotFound.
     """
     for name, (digest, size) in files_of(package).items():
         hasher, read = blake3(), 0
@@ -169,6 +186,10 @@ def read_back(session: TapeSession, package: Row, progress: Callable[[int], None
             read += len(chunk)
             if name == package["name"]:
                 progress(read)
+                if into:
+                    into.write(chunk)
+                    if read * 2 >= size:
+                        crash_point("recall.half")
         if (hasher.hexdigest(), read) != (digest, size):
             raise DigestMismatch(name=f"{name} on {session.serial}")
 

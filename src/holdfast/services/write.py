@@ -1,247 +1,236 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies: a package goes from staging onto tapes, is made durable and is read back.
+"""Write sessions: packages go from staging onto mounted tapes, one after another, and are made durable together.
 
-Order (each step is one transaction): tapes reserved -> bytes and index on the tapes -> `written` -> read back from
-the medium -> `verified` -> staging released with the evidence. Commit points: `written` and `verified`.
+A session mounts the tapes of a package and goes on with all that fits on them. Order of a batch: tapes reserved ->
+bytes on the tapes -> one index -> `written`. Commit point: `written`. Each copy is read back after its tape was mounted
+anew (`services/check.py`), and only then counts.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Final
 
+from psycopg.types.json import Jsonb
+
 from holdfast.catalog import events, jobs
-from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.database import Row
 from holdfast.catalog.queries import copies, packages, tapes
 from holdfast.crashpoint import crash_point
-from holdfast.errors import (
-    HoldfastError,
-    IntegrityError,
-    MediumFailed,
-    NoTapeAvailable,
-    NotFound,
-    TapeFull,
-)
-from holdfast.model.policy import Room, choose_tapes
-from holdfast.services.archive import Archive, contract, dataset_row, described
-from holdfast.services.doubt import fence, suspect
+from holdfast.errors import Busy, HoldfastError, IntegrityError, LibraryUnavailable, MediumFailed, TapeFull
+from holdfast.services.allocate import Due, claim_batch, first_tapes, put_off, somebody_waits, tell
+from holdfast.services.archive import Archive, described, staged_file
+from holdfast.services.doubt import fence
 from holdfast.services.mounts import mounted
-from holdfast.services.proof import DIGEST_ATTRIBUTE, release_if_proven, testify, verified
-from holdfast.services.recall import chunks, package_file
-from holdfast.services.twins import Put, files_of, in_parallel, put_twins, read_back
+from holdfast.services.proof import DIGEST_ATTRIBUTE
+from holdfast.services.twins import Put, chunks, files_of, in_parallel, put_twins
 from holdfast.tape.library import Extent, TapeSession
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY: Final = 0.5  # seconds between two notes of progress
-# An index entry and the attributes of one file on the tape; bytes.
-_INDEX_ENTRY: Final = 4096
+_LOOK_AGAIN: Final = 1.0  # seconds between two looks for packages that are being packed
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """One copy to write and the tape that was chosen for it."""
-
-    copy: Row
-    serial: str
-
-
-def write(archive: Archive, package: str) -> None:
-    """Write the copies of one package that are due, if nobody else does."""
-    with archive.database.claim(f"package:{package}") as held:
-        if not held:
-            return
-        with archive.database.transaction() as conn:
-            row = packages.first(conn, "by_id", id=package)
-            if row is None or row["state"] not in {"staged", "released"}:
-                return
-            targets = _choose(archive, conn, row)
-        if not targets:
-            return
-        crash_point("write.reserved")
+def write(archive: Archive, _thing: str) -> None:
+    """Write session after session until nothing waits that is worth a mount and that nobody else writes."""
+    while not archive.stopping.is_set():
         try:
-            with package_file(archive, row) as staged:
-                _write(archive, row, targets, staged)
-        except IntegrityError as error:
-            _staging_lost(archive, row, targets, error)
-        except HoldfastError as error:
-            _LOG.warning("package %s: %s", package, error.sentence)
-            _all_again(archive, row, targets, error)
+            with archive.database.transaction() as conn:
+                serials = first_tapes(archive, conn)
+        except LibraryUnavailable as error:
+            _put_off(archive, None, error)
+            return
+        if not serials:
+            return
+        with archive.database.claim(*(f"write:{serial}" for serial in sorted(serials))) as held:
+            if held and not _session(archive, serials):
+                return
 
 
-def _choose(archive: Archive, conn: Connection, row: Row) -> list[_Target]:
-    """Claim the due copies and give each a tape: the one it had, else one with room that has no copy yet."""
-    due = copies.all(conn, "due", package=row["id"])
-    if not due:
-        return []
-    # Allocation is one at a time, so that two packages cannot count the same room.
-    conn.execute("select pg_advisory_xact_lock(hashtextextended('allocation', 0))")
-    rooms = {
-        room["serial"]: Room(room["serial"], room["media_type"], int(room["free"]) - archive.settings.library.reserve)
-        for room in tapes.all(conn, "rooms", site=archive.site)
-    }
-    used = frozenset(copy["tape"] for copy in copies.all(conn, "of_package", package=row["id"]) if copy["tape"])
-    kept = [copy for copy in due if copy["tape"] in rooms]
-    fresh = [copy for copy in due if copy["tape"] not in rooms]
-    needed = sum(size + _INDEX_ENTRY for _, size in files_of(row).values())
-    chosen = _tapes_for(list(rooms.values()), needed, len(fresh), used)
-    for copy in fresh[len(chosen) :]:
-        _no_tape(archive, conn, row, copy)
-    pairs = [(copy, copy["tape"]) for copy in kept] + list(zip(fresh, chosen, strict=False))
-    moved = [copies.move(conn, "claim", to="writing", id=copy["id"], tape=serial) for copy, serial in pairs]
-    return [_Target(copy, copy["tape"]) for copy in moved if copy]
-
-
-def _tapes_for(rooms: Sequence[Room], size: int, count: int, used: frozenset[str]) -> list[str]:
-    """Return as many tapes as can be had, up to `count`: one copy now is better than none (P10)."""
-    for number in range(count, 0, -1):
-        if chosen := choose_tapes(rooms, size, number, avoid=used):
-            return chosen
-    return []
-
-
-def _no_tape(archive: Archive, conn: Connection, row: Row, copy: Row) -> None:
-    waiting = described(NoTapeAvailable(size=row["size"]), copy["problem"])
-    copies.run(conn, "problem", id=copy["id"], attempt=copy["attempt"], **waiting)
-    if waiting["problem"].obj["tries"] == 1:
-        events.add(
-            conn, archive.site, "copy.problem", dataset=row["dataset"], package=row["id"], **waiting["problem"].obj
-        )
-
-
-def _write(archive: Archive, row: Row, targets: Sequence[_Target], staged: Path) -> None:
-    by_serial = {target.serial: target for target in targets}
+def _session(archive: Archive, serials: Sequence[str]) -> bool:
+    """Mount tapes and write what fits on them; say whether it is worth going on at once."""
     try:
-        with mounted(archive, list(by_serial), "write", "write") as sessions:
-            fresh = [session for session in sessions if not _there_already(session, row)]
-            written = [by_serial[session.serial].copy["id"] for session in fresh]
-            puts = _put(row, fresh, staged, moved(archive, written))
-            puts += [_found(session, row) for session in sessions if session not in fresh]
-            good = _record(archive, row, by_serial, puts)
-            crash_point("write.recorded")
-            _prove(archive, row, by_serial, [session for session in sessions if session.serial in good])
+        with mounted(archive, serials, "write", "write") as sessions:
+            with archive.database.transaction() as conn:
+                jobs.defer(conn, "write", "next")  # other tapes may be worth a mount too
+            return _fill(archive, {session.serial: session for session in sessions})
     except MediumFailed as error:
-        # A tape that cannot even be mounted: its twin is not to blame and is written in the next round.
+        # A tape that cannot be mounted, or not be given back: its twin is not to blame, and is written in the next round.
         if serial := _serial(error):
             fence(archive, serial, error)
-        _all_again(archive, row, targets, error)
-
-
-def _there_already(session: TapeSession, row: Row) -> bool:
-    """Say whether an earlier attempt wrote the package whole; remove what it left when it did not."""
-    wanted = files_of(row)
-    found = [file for name in wanted if (file := session.find(name))]
-    if {file.name: (file.attributes.get(DIGEST_ATTRIBUTE), file.size) for file in found} == wanted:
+        _put_off(archive, serials, error)
         return True
-    for file in found:
-        session.delete(file.name)
-    return False
+    except LibraryUnavailable as error:
+        _put_off(archive, serials, error)
+        return False
+    except HoldfastError as error:  # all drives are in use, or none takes such a tape
+        _put_off(archive, serials, error)
+        return not isinstance(error, Busy)
+    finally:
+        with suppress(HoldfastError), archive.database.transaction() as conn:
+            for serial in serials:
+                jobs.defer(conn, "check", serial)
 
 
-def _found(session: TapeSession, row: Row) -> Put:
-    file = session.find(row["name"])
-    extent = Extent(file.name, file.size, file.start_block) if file else None
-    return Put(session.serial, extent, session.sync("holdfast: found"), 0.0, None)
-
-
-def _put(row: Row, sessions: Sequence[TapeSession], staged: Path, progress: Callable[[int], None]) -> list[Put]:
-    return put_twins(sessions, row, chunks(staged), progress) if sessions else []
-
-
-def _record(archive: Archive, row: Row, by_serial: dict[str, _Target], puts: Iterable[Put]) -> set[str]:
-    """Record what came of each tape; return the serials of those that were written."""
-    good: set[str] = set()
-    for put in puts:
-        target = by_serial[put.serial]
-        if put.error or put.extent is None:
-            _put_failed(archive, row, target, put.error or NotFound(kind="file", name=row["name"]))
-            continue
-        volume = archive.library.stat(put.serial)
+def _fill(archive: Archive, sessions: Mapping[str, TapeSession]) -> bool:
+    """Write batch after batch until nothing fits, a tape fails, or it has lasted while others wait; say if there was any."""
+    done = 0
+    while not archive.stopping.is_set():
+        batch = _next(archive, list(sessions))
+        if not batch:
+            break
+        crash_point("write.reserved")
+        done += sum(due.needed for due in batch)
+        if not _write_batch(archive, sessions, batch):
+            break
         with archive.database.transaction() as conn:
+            if done >= archive.settings.write.session and somebody_waits(conn):
+                break
+    return done > 0
+
+
+def _next(archive: Archive, serials: Sequence[str]) -> list[Due]:
+    """Claim the next batch; while packages are being packed and nobody needs the drives, wait a little for them."""
+    patience = time.monotonic() + archive.settings.write.linger
+    while True:
+        with archive.database.transaction() as conn:
+            batch = claim_batch(archive, conn, serials)
+            coming = not batch and packages.all(conn, "packed_now") and not somebody_waits(conn)
+        if not coming or time.monotonic() >= patience or archive.stopping.wait(_LOOK_AGAIN):
+            return batch
+
+
+def _write_batch(archive: Archive, sessions: Mapping[str, TapeSession], batch: Sequence[Due]) -> bool:
+    """Write packages and one index behind them, and record what came of it; say whether all tapes did well."""
+    puts: list[tuple[Due, Put]] = []
+    bad: set[str] = set()
+    for due in batch:
+        if archive.stopping.is_set():
+            break  # what is not begun is taken over
+        targets = [sessions[serial] for serial in due.serials if serial not in bad]
+        try:
+            found = _put(archive, due, targets)
+        except IntegrityError as error:
+            _staging_lost(archive, due, error)
+            continue
+        except HoldfastError as error:
+            _LOG.warning("package %s: %s", due.package["id"], error.sentence)
+            _again(archive, due, due.serials, error)
+            continue
+        puts += [(due, put) for put in found]
+        bad |= {put.serial for put in found if put.error}
+        if left := [serial for serial in due.serials if serial not in {put.serial for put in found}]:
+            _again(archive, due, left, None)
+    generations, errors = _sync([sessions[serial] for serial in sessions if serial not in bad])
+    for due, put in puts:
+        if failure := put.error or errors.get(put.serial):
+            _failed(archive, due, put.serial, failure)
+    good = [(due, put) for due, put in puts if not put.error and put.serial in generations]
+    _record(archive, good, generations)
+    crash_point("write.recorded")
+    return not bad and not errors
+
+
+def _put(archive: Archive, due: Due, targets: Sequence[TapeSession]) -> list[Put]:
+    """Write one package to the tapes that do not have it yet. Raises IntegrityError when staging is not what it was."""
+    there = [put for session in targets if (put := _there_already(session, due.package))]
+    fresh = [session for session in targets if session.serial not in {put.serial for put in there}]
+    if not fresh:
+        return there
+    ids = [due.by_serial[session.serial]["id"] for session in fresh]
+    return there + put_twins(fresh, due.package, chunks(staged_file(archive, due.package)), moved(archive, ids))
+
+
+def _there_already(session: TapeSession, row: Row) -> Put | None:
+    """Return what an earlier attempt wrote, if it is whole; remove what it left when it is not."""
+    wanted = files_of(row)
+    found = {name: file for name in wanted if (file := session.find(name))}
+    if {name: (file.attributes.get(DIGEST_ATTRIBUTE), file.size) for name, file in found.items()} == wanted:
+        file = found[row["name"]]
+        return Put(session.serial, Extent(file.name, file.size, file.start_block), 0.0, None)
+    for name in found:
+        session.delete(name)
+    return None
+
+
+def _sync(sessions: Sequence[TapeSession]) -> tuple[dict[str, int], dict[str, HoldfastError]]:
+    """Write the index of each tape; return the generations of those that did well, and the errors of the others."""
+    generations: dict[str, int] = {}
+
+    def sync(session: TapeSession) -> None:
+        generations[session.serial] = session.sync("holdfast: packages")
+
+    errors = in_parallel(sessions, sync)
+    return generations, {serial: error for serial, error in errors.items() if error}
+
+
+def _record(archive: Archive, good: Iterable[tuple[Due, Put]], generations: Mapping[str, int]) -> None:
+    """Record what is durable, in one transaction."""
+    volumes = {serial: archive.library.stat(serial) for serial in generations}
+    drives = {tape: drive for drive, tape in archive.library.drives().items() if tape}
+    with archive.database.transaction() as conn:
+        for serial, volume in volumes.items():
             tapes.run(
-                conn, "measured", serial=put.serial, free=volume.free, generation=volume.generation,
+                conn, "measured", serial=serial, free=volume.free, generation=volume.generation,
                 lock_state=volume.lock_state,
             )  # fmt: skip
-            moved = copies.move(
-                conn, "written", to="written", id=target.copy["id"], attempt=target.copy["attempt"],
-                size=put.extent.size, start_block=put.extent.start_block, generation=put.generation,
-                drive=_drive(archive, put.serial), rate=put.rate,
-            )  # fmt: skip
-            if moved:
+        for due, put in good:
+            if put.extent is None:
+                continue
+            copy, row = due.by_serial[put.serial], due.package
+            generation = generations[put.serial]
+            if copies.move(
+                conn, "written", to="written", id=copy["id"], attempt=copy["attempt"], size=put.extent.size,
+                start_block=put.extent.start_block, generation=generation, drive=drives.get(put.serial), rate=put.rate,
+            ):  # fmt: skip
                 events.add(
                     conn, archive.site, "copy.written", dataset=row["dataset"], package=row["id"], tape=put.serial,
-                    generation=put.generation, size=put.extent.size, rate=round(put.rate),
+                    generation=generation, size=put.extent.size, rate=round(put.rate),
                 )  # fmt: skip
-                good.add(put.serial)
-    return good
 
 
-def _drive(archive: Archive, serial: str) -> str | None:
-    return next((drive for drive, tape in archive.library.drives().items() if tape == serial), None)
-
-
-def _put_failed(archive: Archive, row: Row, target: _Target, error: Exception) -> None:
+def _failed(archive: Archive, due: Due, serial: str, error: HoldfastError) -> None:
     """Fence or fill the tape and have the copy written elsewhere; the other twin goes on."""
     if isinstance(error, MediumFailed):
-        fence(archive, target.serial, error)
+        fence(archive, serial, error)
     with archive.database.transaction() as conn:
         if isinstance(error, TapeFull) and tapes.first(
-            conn, "state", serial=target.serial, to="full", problem=None, **{"from": ["active"]}
+            conn, "state", serial=serial, to="full", problem=None, **{"from": ["active"]}
         ):
-            events.add(conn, archive.site, "tape.full", tape=target.serial)
-        elsewhere = isinstance(error, (MediumFailed, TapeFull))
-        _again(archive, conn, row, target.copy, error, tape=None if elsewhere else target.serial)
+            events.add(conn, archive.site, "tape.full", tape=serial)
+    _again(archive, due, [serial], error)
 
 
-def _again(archive: Archive, conn: Connection, row: Row, copy: Row, error: Exception, *, tape: str | None) -> None:
-    waiting = described(error, copy["problem"])
-    if copies.move(conn, "again", to="planned", id=copy["id"], attempt=copy["attempt"], tape=tape, **waiting):
-        if waiting["problem"].obj["tries"] == 1:
-            events.add(
-                conn, archive.site, "copy.problem", dataset=row["dataset"], package=row["id"], **waiting["problem"].obj
-            )
-        jobs.defer(conn, "write", row["id"])
+def _again(archive: Archive, due: Due, serials: Iterable[str], error: HoldfastError | None) -> None:
+    """Have copies written anew, on tapes that are chosen then; without an error at once."""
+    with archive.database.transaction() as conn:
+        for serial in serials:
+            copy = due.by_serial[serial]
+            args = {"id": copy["id"], "attempt": copy["attempt"], "tape": None}
+            if error is None:
+                before = Jsonb(copy["problem"]) if copy["problem"] else None
+                copies.move(conn, "again", to="planned", **args, problem=before, next_try=datetime.now(UTC))
+                continue
+            waiting = described(error, copy["problem"])
+            if copies.move(conn, "again", to="planned", **args, **waiting):
+                tell(archive, conn, due.package, waiting["problem"].obj)
+        jobs.defer(conn, "write", "next")
+
+
+def _put_off(archive: Archive, serials: Sequence[str] | None, error: HoldfastError) -> None:
+    _LOG.warning("writing to %s waits: %s", ", ".join(serials or ["tapes"]), error.sentence)
+    with archive.database.transaction() as conn:
+        put_off(archive, conn, serials, error)
 
 
 def _serial(error: HoldfastError) -> str | None:
     """Return the serial of the tape that an error is about."""
     medium = str(error.details.get("medium", ""))
     return medium.removeprefix("Tape ") if medium.startswith("Tape ") else None
-
-
-def _all_again(archive: Archive, row: Row, targets: Sequence[_Target], error: HoldfastError) -> None:
-    failed = _serial(error)
-    with archive.database.transaction() as conn:
-        for target in targets:
-            _again(archive, conn, row, target.copy, error, tape=None if target.serial == failed else target.serial)
-
-
-def _prove(archive: Archive, row: Row, by_serial: dict[str, _Target], sessions: Sequence[TapeSession]) -> None:
-    """Read each written copy back from its medium and record the proof (P2)."""
-    if not sessions:
-        return
-
-    def read(session: TapeSession) -> None:
-        read_back(session, row, moved(archive, [by_serial[session.serial].copy["id"]]))
-
-    errors = in_parallel(sessions, read)
-    crash_point("verify.read")
-    for session in sessions:
-        copy = by_serial[session.serial].copy
-        try:
-            if error := errors[session.serial]:
-                raise error
-            testify(archive, session, row, copy)
-        except HoldfastError as error:
-            suspect(archive, row, copy, error)
-        else:
-            verified(archive, row, copy, digest=row["digest"])
-    crash_point("verify.recorded")
-    release_if_proven(archive, row["id"])
 
 
 def moved(archive: Archive, ids: Sequence[int]) -> Callable[[int], None]:
@@ -260,24 +249,16 @@ def moved(archive: Archive, ids: Sequence[int]) -> Callable[[int], None]:
     return note
 
 
-def _staging_lost(archive: Archive, row: Row, targets: Sequence[_Target], error: IntegrityError) -> None:
-    """The staged file is gone or damaged: pack again, unless a copy is proven already, which then serves."""
+def _staging_lost(archive: Archive, due: Due, error: IntegrityError) -> None:
+    """The staged file is gone or damaged: read it from a proven copy if there is one, else pack it again."""
+    row = due.package
     _LOG.warning("package %s: %s", row["id"], error.sentence)
-    _all_again(archive, row, targets, error)
+    _again(archive, due, due.serials, error)
+    staged_file(archive, row).unlink(missing_ok=True)
     with archive.database.transaction() as conn:
-        profile = contract(dataset_row(conn, row["dataset"]))
-        proven = [c for c in copies.all(conn, "of_package", package=row["id"]) if c["state"] == "verified"]
-        if row["state"] != "staged":
-            return
-        if proven:
-            packages.move(conn, "release_if_proven", to="released", id=row["id"], wanted=min(1, profile.copies))
-        else:
-            packages.move(conn, "again", to="planned", id=row["id"], attempt=row["attempt"], **described(error))
+        waiting = described(error)
+        if not packages.move(conn, "unstage", to="released", id=row["id"]):
+            packages.move(conn, "again", to="planned", id=row["id"], attempt=row["attempt"], **waiting)
         events.add(
-            conn,
-            archive.site,
-            "package.problem",
-            dataset=row["dataset"],
-            package=row["id"],
-            **described(error)["problem"].obj,
+            conn, archive.site, "package.problem", dataset=row["dataset"], package=row["id"], **waiting["problem"].obj
         )

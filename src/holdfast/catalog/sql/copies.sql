@@ -12,7 +12,8 @@ on conflict do nothing returning id
 select copy.*, tape.state as tape_state from copy left join tape on tape.serial = copy.tape where copy.id = %(id)s
 
 -- of_package --
-select * from copy where package = %(package)s order by number, id
+select copy.*, tape.state as tape_state from copy left join tape on tape.serial = copy.tape
+where package = %(package)s order by number, copy.id
 
 -- readable --
 -- Copies that may be read, with the state of their tapes.
@@ -29,9 +30,9 @@ where tape = %(tape)s and package = any(%(packages)s) and copy.state in ('writte
   and package.size is not null and package.digest is not null
 order by start_block
 
--- due --
-select * from copy where package = %(package)s and state in ('planned', 'writing') and next_try <= now()
-order by number for update
+-- waits --
+-- Why copies that nobody has claimed are not written yet.
+update copy set problem = %(problem)s, next_try = %(next_try)s where id = %(id)s and state in ('planned', 'writing') returning id
 
 -- claim --
 update copy set state = 'writing', moved = 0, attempt = attempt + 1, tape = %(tape)s
@@ -78,7 +79,7 @@ update copy set state = 'retired' where tape = %(tape)s and state = any(%(from)s
 
 -- want_check --
 update copy set check_wanted = now(), moved = 0 where state = 'verified'
-  and package in (select id from package where dataset = %(dataset)s) returning id
+  and package in (select id from package where dataset = %(dataset)s) returning id, tape
 
 -- scrub --
 -- Of packages that were not read for so long, the copy that was read longest ago, the oldest packages first.
@@ -89,42 +90,72 @@ update copy set check_wanted = now(), moved = 0 where id in (
   having max(copy.verified_at) < now() - make_interval(days => %(days)s) and count(copy.check_wanted) = 0
   order by max(copy.verified_at), copy.package
   limit greatest(%(at_once)s - (select count(*) from copy where check_wanted is not null), 0))
-returning id
+returning id, tape
 
 -- erased --
 update copy set erased_at = now() where id = %(id)s
 
--- unwritten --
--- Packages with copies to write whose writer, if there was one, is gone.
-select distinct package from copy where state in ('planned', 'writing') and next_try <= now() and not exists (
+-- to_read --
+-- Of one tape, in the order in which they lie on it.
+select * from copy_to_read where tape = %(tape)s order by start_block, id limit %(limit)s
+
+-- unread --
+-- Tapes with copies to read that nobody reads now.
+select distinct tape from copy_to_read where not exists (
   select from pg_locks where locktype = 'advisory' and objsubid = 1
     and database = (select oid from pg_database where datname = current_database())
-    and ((classid::bigint << 32) | objid::bigint) = hashtextextended('package:' || copy.package, 0))
-order by package limit %(limit)s
+    and ((classid::bigint << 32) | objid::bigint) = hashtextextended('check:' || copy_to_read.tape, 0))
+order by tape
 
--- unproven --
--- Copies to read: written and not read back, suspect, or asked for.
-select copy.id from copy join tape on tape.serial = copy.tape
-where next_try <= now() and tape.state not in ('disabled', 'retired')
-  and (copy.state in ('written', 'suspect') or (copy.state = 'verified' and check_wanted is not null)) and not exists (
-  select from pg_locks where locktype = 'advisory' and objsubid = 1
-    and database = (select oid from pg_database where datname = current_database())
-    and ((classid::bigint << 32) | objid::bigint)
-        in (hashtextextended('copy:' || copy.id, 0), hashtextextended('package:' || copy.package, 0)))
-order by copy.id limit %(limit)s
-
--- unerased --
-select copy.id from copy join tape on tape.serial = copy.tape
-where copy.state in ('retired', 'lost') and erased_at is null and next_try <= now()
-  and tape.state in ('active', 'full', 'suspect')
-order by copy.id limit %(limit)s
+-- to_erase --
+-- Of one tape, or of all those that can be written.
+select copy.id, copy.tape, copy.state, copy.attempt, copy.problem, copy.package
+from copy join tape on tape.serial = copy.tape
+where copy.state in ('retired', 'lost') and copy.erased_at is null and copy.next_try <= now()
+  and tape.state in ('active', 'full', 'suspect', 'repacking') and tape.lock_state = 0 and (%(tape)s::text is null or copy.tape = %(tape)s)
+order by copy.tape, copy.id limit %(limit)s
 
 -- owed --
--- Packages with fewer live copies than their profile wants.
-select package.id as package, (profile.body->>'copies')::int as wanted, count(copy.id) as live
+-- Packages with fewer live copies than their profile wants; what lies on a tape that is to be emptied counts no more.
+select package.id as package, (profile.body->>'copies')::int as wanted
 from package join dataset on dataset.id = package.dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 left join copy on copy.package = package.id and copy.state not in ('lost', 'retired')
+left join tape on tape.serial = copy.tape
 where package.state in ('staged', 'released') and dataset.state in ('closing', 'closed')
-group by package.id, profile.body having count(copy.id) < (profile.body->>'copies')::int
+group by package.id, profile.body
+having count(copy.id) filter (where tape.state is distinct from 'repacking') < (profile.body->>'copies')::int
 order by package.id limit %(limit)s
+
+-- unreadable --
+-- Copies owed of packages of which no tape has anything that could be read, and which nobody said so of.
+select copy.id, copy.package, package.name, package.dataset, package.files, package.payload, exists (
+    select from copy as told where told.package = copy.package and told.state = 'planned'
+      and (told.problem->>'code' = 'operator-needed' or told.id < copy.id)) as told
+from copy join package on package.id = copy.package and package.state = 'released'
+where copy.state = 'planned' and copy.problem->>'code' is distinct from 'operator-needed' and not exists (
+  select from copy as other where other.package = copy.package and other.state in ('written', 'verified', 'suspect'))
+order by copy.id limit %(limit)s
+
+-- drained --
+-- Copies on tapes that are to be emptied whose packages have the proven copies that their profile wants elsewhere.
+update copy set state = %(to)s from tape, package, dataset, profile
+where tape.serial = copy.tape and tape.state = 'repacking' and copy.state = any(%(from)s)
+  and package.id = copy.package and dataset.id = package.dataset
+  and profile.name = dataset.profile and profile.version = dataset.profile_version
+  and (select count(distinct other.tape) from copy as other join tape as place on place.serial = other.tape
+       where other.package = copy.package and other.state = 'verified' and place.state <> 'repacking')
+      >= (profile.body->>'copies')::int
+returning copy.id, copy.package, copy.tape, package.dataset
+
+-- surplus --
+-- Copies that nobody has begun to write and nobody wants any more: a tape was to be emptied, and is not.
+update copy set state = %(to)s where state = 'planned' and id in (
+  select extra.id from copy as extra join package on package.id = extra.package join dataset on dataset.id = package.dataset
+  join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+  where extra.state = 'planned' and extra.number > (profile.body->>'copies')::int
+    and (profile.body->>'copies')::int < (
+      select count(*) from copy as other left join tape on tape.serial = other.tape
+      where other.package = extra.package and other.state not in ('lost', 'retired')
+        and tape.state is distinct from 'repacking'))
+returning id

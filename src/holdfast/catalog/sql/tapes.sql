@@ -4,23 +4,29 @@ insert into tape (serial, site, library, media_type, state, capacity, free, gene
 values (%(serial)s, %(site)s, %(library)s, %(media_type)s, %(state)s, %(capacity)s, %(free)s, %(generation)s, %(lock_state)s)
 on conflict (serial) do update set free = excluded.free, generation = excluded.generation, changed_at = now(),
   lock_state = excluded.lock_state, capacity = greatest(tape.capacity, excluded.capacity),
-  state = case when tape.state in ('disabled', 'retired') then tape.state
+  state = case when tape.state in ('disabled', 'retired') or (tape.state = 'repacking' and excluded.state <> 'missing') then tape.state
                when excluded.state in ('missing', 'broken') or tape.state = 'missing' then excluded.state
                else tape.state end
 
 -- rooms --
--- Free bytes after what is being written now.
-select serial, media_type, free - coalesce((
+-- Tapes that can be written; free bytes after what is being written now, and whether somebody has the tape for that.
+select serial, media_type, capacity, batch, twin, families, free - coalesce((
     select sum(package.size + coalesce(octet_length(package.sidecar), 0)) from copy join package on package.id = copy.package
-    where copy.tape = tape.serial and copy.state = 'writing'), 0)::bigint as free
-from tape where state = 'active' and site = %(site)s
+    where copy.tape = tape.serial and copy.state = 'writing'), 0)::bigint as free, exists (
+    select from pg_locks where locktype = 'advisory' and objsubid = 1
+      and database = (select oid from pg_database where datname = current_database())
+      and ((classid::bigint << 32) | objid::bigint) = hashtextextended('write:' || tape.serial, 0)) as busy
+from tape where state = 'active' and site = %(site)s order by serial
+
+-- given --
+-- What is written to a tape: by which habit, and for whom.
+update tape set twin = case when %(twin)s = '' then twin else %(twin)s end,
+  families = case when %(family)s = '' or %(family)s = any(families) then families else families || %(family)s::text end
+where serial = %(serial)s
 
 -- used --
--- One tape, or all; the twin is the other tape of the newest package on it.
-select tape.*, coalesce(held.copies, 0) as copies, coalesce(held.live, 0)::bigint as live, held.last_verified,
-  (select twin.tape from copy join copy as twin on twin.package = copy.package and twin.tape <> copy.tape
-   where copy.tape = tape.serial and copy.state = 'verified' and twin.state = 'verified'
-   order by copy.id desc limit 1) as twin
+-- One tape, or all.
+select tape.*, coalesce(held.copies, 0) as copies, coalesce(held.live, 0)::bigint as live, held.last_verified
 from tape left join (
   select tape, count(*) filter (where state = 'verified') as copies, max(verified_at) as last_verified,
     sum(size) filter (where state in ('written', 'verified', 'suspect')) as live
@@ -59,3 +65,21 @@ select serial, rebuilt from tape where rebuilt is not null
 
 -- rebuilt_whole --
 update tape set rebuilt = %(generation)s where serial = %(serial)s
+
+-- relate --
+-- Twins and families as the copies say, for a catalogue that was rebuilt.
+update tape set twin = coalesce((
+    select other.tape from copy join copy as other on other.package = copy.package and other.tape <> copy.tape
+    where copy.tape = tape.serial and copy.state = 'verified' and other.state = 'verified' order by copy.id desc limit 1), ''),
+  families = array(
+    select distinct coalesce(dataset.metadata->>'proposal', dataset.metadata->>'beamline')
+    from copy join package on package.id = copy.package join dataset on dataset.id = package.dataset
+    where copy.tape = tape.serial and (dataset.metadata ? 'proposal' or dataset.metadata ? 'beamline') order by 1)
+
+-- emptied --
+-- Tapes that were to be emptied, and are.
+update tape set state = %(to)s, problem = %(problem)s, changed_at = now()
+where state = 'repacking' and not exists (
+  select from copy where copy.tape = tape.serial and (
+    copy.state not in ('lost', 'retired') or (copy.erased_at is null and tape.lock_state = 0)))
+returning serial

@@ -6,10 +6,10 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from holdfast.identity.person import may
-from holdfast.services import tapes
+from holdfast.services import repack, tapes
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
-from holdfast.wire.tapes import Retirement, RetireWish, TapeDetail, TapePage, TapeWish
+from holdfast.wire.tapes import Repack, RepackWish, Retirement, RetireWish, TapeDetail, TapePage, TapeWish
 
 router = APIRouter(prefix="/tapes", tags=["tapes"])
 
@@ -47,3 +47,10 @@ def retire(archive: TheArchive, person: Caller, serial: str, wish: RetireWish) -
     """Plan that a tape leaves for good and, with `apply`, record it. Repeating it changes nothing."""
     may(person, "operate")
     return tapes.retire(archive, serial, person=person.name, apply=wish.apply)
+
+
+@router.post("/repack", responses=responses(404, 409))
+def begin_repack(archive: TheArchive, person: Caller, wish: RepackWish) -> Repack:
+    """Plan that tapes are emptied onto others and, with `apply`, begin. Repeating it changes nothing."""
+    may(person, "operate")
+    return repack.repack(archive, wish.tapes, media=wish.media, person=person.name, apply=wish.apply)

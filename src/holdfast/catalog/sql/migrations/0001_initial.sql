@@ -71,12 +71,15 @@ create table tape (
     site        text        not null,
     library     text        not null,
     media_type  text        not null,
-    state       text        not null check (state in ('active', 'full', 'suspect', 'disabled', 'broken', 'missing', 'retired')),
+    state       text        not null check (state in ('active', 'full', 'suspect', 'disabled', 'repacking', 'broken', 'missing', 'retired')),
     capacity    bigint      not null,
     free        bigint      not null,                -- as the volume said last
     generation  bigint      not null default 0,
     lock_state  integer     not null default 0,
     rebuilt     bigint,                              -- generation at which a rebuild of the catalogue read it whole
+    batch       text        not null default '',     -- who made it, and when: a batch fails together
+    twin        text        not null default '',     -- the tape that the same packages go to; a habit, no rule
+    families    text[]      not null default '{}',   -- whose packages it holds: proposals, else beamlines
     problem     jsonb,
     changed_at  timestamptz not null default now()
 );
@@ -113,6 +116,22 @@ create unique index copy_number on copy (package, number) where state not in ('l
 create index copy_unfinished on copy (state, next_try) where state in ('planned', 'writing', 'written', 'suspect');
 create index copy_check on copy (check_wanted) where check_wanted is not null;
 create index copy_erase on copy (next_try) where state in ('retired', 'lost') and erased_at is null;
+
+-- What is to be read whole: written and not read back, suspect, asked for, or wanted in staging because another copy
+-- of its package is owed and staging has it no more. Such a copy comes from a tape that is to be emptied, if there is one.
+create view copy_to_read as
+select copy.*, false as wanted_in_staging from copy join tape on tape.serial = copy.tape
+where tape.state not in ('disabled', 'retired') and copy.next_try <= now()
+  and (copy.state in ('written', 'suspect') or (copy.state = 'verified' and copy.check_wanted is not null))
+union all
+select source.*, true from (
+  select distinct package from copy where state = 'planned' and next_try <= now()) as owed
+join package on package.id = owed.package and package.state = 'released'
+cross join lateral (
+  select copy.* from copy join tape on tape.serial = copy.tape
+  where copy.package = owed.package and copy.state = 'verified' and copy.check_wanted is null
+    and tape.state not in ('disabled', 'missing', 'retired')
+  order by tape.state = 'repacking' desc, copy.number, copy.id limit 1) as source;
 
 -- About 1,000 entries of a dataset in path order; a row per file would cost six times the room.
 create table listing (
