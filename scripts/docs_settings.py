@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Final, get_type_hints
 
 from holdfast.settings import sections, show
-from holdfast.settings.values import Kinds, Seconds, Shares, Size
+from holdfast.settings.values import Kinds, Seconds, Share, Shares, Size
 
 _KINDS: Final[dict[Any, str]] = {
     str: "text",
     int: "whole number",
     Size: "size",
     Seconds: "time (`90`, `10 min`, `6 h`)",
+    Share: "share",
     Kinds: "kinds",
     Shares: "shares",
     float: "number",
@@ -38,7 +39,7 @@ where it came from.
 A *size* is a number of bytes, or text such as `"2 GB"` (powers of 1000) or `"64 GiB"` (powers of 1024). A *list of
 folders* holds absolute paths; in an environment variable they are separated by colons. *Kinds* are a number, or text
 such as `"LTO-8 x4, LTO-9 x2"`; known are the drives `LTO-7`, `LTO-8`, `LTO-9` and the media `L5` to `L9` and `M8`. *Shares* are names with
-numbers above 0. A relative path in `library.path`, `library.state` and `staging.path` is below the data folder.
+numbers above 0. A relative path in `library.path`, `library.state`, `staging.path` and `buffer.path` is below the data folder.
 
 These variables are not settings: `HOLDFAST_URL` and `HOLDFAST_TOKEN` (the server and token that the command line uses),
 `HOLDFAST_CONFIG` and `HOLDFAST_DATA` (the settings file and the data folder), `HOLDFAST_CRASH`,

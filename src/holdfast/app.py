@@ -94,7 +94,8 @@ def set_up(settings: Settings, dsn: str) -> None:
 
     Raises SettingsError, LibraryUnavailable, SchemaMismatch when a newer program made the catalogue.
     """
-    settings.staging_path.mkdir(parents=True, exist_ok=True)
+    for area in (settings.staging_path, settings.buffer_path):
+        area.mkdir(parents=True, exist_ok=True)
     set_up_library(settings)
     database = Database(dsn, size=2)
     try:

@@ -29,6 +29,8 @@ CRASH_POINTS: Final[dict[str, str]] = {
     "deliver.begun": "the request is claimed, nothing is delivered",
     "deliver.file": "one file is delivered",
     "deliver.done": "all files are delivered, the catalogue does not know",
+    "evict.begun": "the request is expired, its files are in the buffer",
+    "evict.removed": "its files are gone, the catalogue does not know",
     "recall.half": "half of a package is recalled for repair",
     "recall.whole": "a package is recalled for repair, the catalogue does not know",
     "recall.used": "the recalled package is in staging, to be written again",

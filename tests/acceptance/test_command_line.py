@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.testing.program import Up, holdfast
+from holdfast.testing.program import Up, holdfast, wait_for
 
 FILES = {"a.txt": b"alpha", "sub/b.bin": os.urandom(200_000), "sub/deep/c": b"", "sub/d": b"delta"}
 
@@ -137,6 +137,24 @@ def test_get_brings_everything_a_folder_or_a_file(up: Up, dataset: str, tmp_path
     assert sorted(p.name for p in (tmp_path / "some").rglob("*") if p.is_file()) == ["a.txt", "c"]
     assert dataset in up.json("requests", part["id"])["dataset"]
     assert part["id"] in up.run("requests").stdout
+
+
+def test_stage_keeps_files_on_the_archives_disk_for_a_while(up: Up, dataset: str) -> None:
+    done = up.run("stage", dataset, "sub", "--keep", "2 h", "--wait")
+    assert done.returncode == 0
+    assert "3 of 3 files" in done.stdout
+    assert "holdfast keep " in done.stdout
+    [found] = [item for item in up.json("requests")["items"] if item["keep"]]
+    assert (found["state"], found["keep"]) == ("ready", 7200)
+    folder = Path(found["destination"])
+    assert (folder / "sub/d").read_bytes() == b"delta"
+    assert up.json("keep", found["id"], "1d")["keep"] == 86_400
+    assert up.run("keep", found["id"], "soon").returncode == 2
+    assert up.run("keep", found["id"], "400d").returncode == 2
+    assert up.run("unstage", found["id"]).returncode == 0
+    wait_for(lambda: not folder.exists(), "the files are gone")
+    assert "Its time is over" in up.run("requests", found["id"]).stdout
+    assert "buffer" in up.run("status").stdout
 
 
 def test_p10_a_file_that_cannot_be_delivered_is_named_with_an_exit_code(up: Up, dataset: str, tmp_path: Path) -> None:

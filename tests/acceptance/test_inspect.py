@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from holdfast.testing.packages import pack, pack_plain, scan
+from holdfast.packaging.tapemanifest import Head, Listed, manifest_bytes, manifest_name
+from holdfast.testing.packages import pack, pack_plain, sample_identity, scan
 from holdfast.testing.program import holdfast
 
 BLOCK = 524_288  # bytes; of LTFS
@@ -145,3 +147,25 @@ def test_a_plain_package_is_known_by_its_sidecar(tmp_path: Path) -> None:
     sidecar.write_bytes(b"{}")
     (found,) = inspected(sidecar, code=2)
     assert found["identity"] is None
+
+
+def test_the_manifest_of_a_tape(tmp_path: Path) -> None:
+    head = Head("HF0001L8", "alpha", datetime(2026, 1, 2, tzinfo=UTC), 3)
+    listed = Listed("x.tar.zst", 10, 6, "ab" * 32, sample_identity([]))
+    data = b"".join(manifest_bytes(head, [(listed, []), (listed, [])]))
+    path = tmp_path / manifest_name(head.time, 1)
+    path.write_bytes(data)
+    (found,) = inspected(path)
+    assert (found["whole"], found["packages"]) == (True, 2)
+    assert found["manifest"] == {
+        "serial": "HF0001L8",
+        "site": "alpha",
+        "time": "2026-01-02T00:00:00+00:00",
+        "generation": 3,
+    }
+    text = holdfast("inspect", tmp_path).stdout
+    assert "manifest of tape HF0001L8, site alpha, 2026-01-02" in text
+    assert "it names 2 packages" in text
+    path.write_bytes(data[:-20])
+    (found,) = inspected(path, code=2)
+    assert not found["whole"]

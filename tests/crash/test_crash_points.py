@@ -25,17 +25,21 @@ def zygote() -> Iterator[Zygote]:
 
 
 # Where packages are made, written, read back and recalled, plain ones go ways of their own.
-POINTS = [(point, BAGS) for point in CRASH_POINTS] + [
+POINTS = [(point, BAGS) for point in CRASH_POINTS if not point.startswith("evict.")] + [
     (point, PLAIN) for point in CRASH_POINTS if point.startswith(("pack.", "write.", "verify.", "recall."))
 ]
+# What happens to files that are brought into the buffer.
+IN_BUFFER = [point for point in CRASH_POINTS if point.startswith(("deliver.", "evict."))]
 
 
-@pytest.mark.parametrize(("point", "profile"), POINTS)
+@pytest.mark.parametrize(
+    ("point", "profile", "to_buffer"), [(*at, False) for at in POINTS] + [(point, BAGS, True) for point in IN_BUFFER]
+)
 def test_p6_a_worker_killed_at_a_crash_point_is_taken_over(
-    zygote: Zygote, point: str, profile: str, tmp_path: Path, dsn: str
+    zygote: Zygote, point: str, profile: str, *, to_buffer: bool, tmp_path: Path, dsn: str
 ) -> None:
     died = tmp_path / "died"
-    campaign = Campaign(zygote, tmp_path, dsn, profile)
+    campaign = Campaign(zygote, tmp_path, dsn, profile, to_buffer=to_buffer)
     campaign.run({"HOLDFAST_CRASH": point, "HOLDFAST_CRASH_ONCE": str(died)})
     assert died.exists(), f"{point} was never reached"
     assert campaign.deaths == 1
@@ -49,6 +53,7 @@ def test_p6_workers_killed_at_random_instants_are_taken_over(
     chance = random.Random(SEED + number)
     # The life takes about two seconds: three kills in it, then peace, so that it ends.
     instants = iter([chance.uniform(0.0, 0.7) for _ in range(3)])
-    campaign = Campaign(zygote, tmp_path, dsn, PLAIN if number % 4 == 3 else BAGS)
+    profile = PLAIN if number % 4 == 3 else BAGS
+    campaign = Campaign(zygote, tmp_path, dsn, profile, to_buffer=number % 2 == 1)
     campaign.run({}, kill_after=lambda: next(instants, None))
     campaign.check()

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from holdfast.services import rebuild as service
 from holdfast.services import show
+from holdfast.services.manifest import write_manifest
+from holdfast.tape.library import TapeSession
 from holdfast.testing.site import SmallSite
 from holdfast.wire.datasets import Copy
 
@@ -67,3 +71,31 @@ def told(site: SmallSite, dataset: str) -> tuple[Any, Any]:
     rest = {key: value for key, value in about.items() if key not in (_NEW - {"id"}) | {"packages"}}
     files = [item for _, item in show.files(site.archive, dataset, prefix=b"", after=b"", limit=1000)]
     return (rest, ids, packages, copies), files
+
+
+@contextmanager
+def writing(site: SmallSite, serial: str) -> Iterator[TapeSession]:
+    """Yield a session on a tape, and make durable what was written."""
+    with site.archive.library.sessions([serial], "write") as (session,):
+        yield session
+        session.sync("test")
+
+
+def write_manifests(site: SmallSite) -> None:
+    """Have each tape say what it holds."""
+    for row in site.rows("select tape, array_agg(package) as packages from copy group by tape order by tape"):
+        with writing(site, row["tape"]) as session:
+            write_manifest(site.archive, session, row["packages"])
+
+
+def catalogue(site: SmallSite) -> dict[str, list[dict[str, Any]]]:
+    """Return all that a rebuild restores, without the numbers and times that it gives."""
+    return {
+        "dataset": site.rows("select to_jsonb(dataset) - 'safe_at' as row from dataset order by id"),
+        "package": site.rows("select to_jsonb(package) - 'next_try' as row from package order by id"),
+        "copy": site.rows(
+            "select to_jsonb(copy) - array['id', 'number', 'created_at', 'next_try'] as row from copy order by package, tape"
+        ),
+        "listing": site.rows("select * from listing order by dataset, last_path, segment"),
+        "profile": site.rows("select name, version, body from profile order by name, version"),
+    }

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from answers import catalogue, forget, rebuild, write_manifests
 
 from holdfast.services import check, planner
 from holdfast.tape.faults import Fault
@@ -85,3 +86,20 @@ def test_what_has_no_readable_bar_code_is_not_counted(site: SmallSite) -> None:
     site.drain()
     assert site.show(dataset).level == "preserved"
     assert site.rows("select state from tape where serial = 'UNKN0000'") == [{"state": "missing"}]
+
+
+def test_p5_real_tapes_have_manifests_and_are_rebuilt_from_them(site: SmallSite) -> None:
+    dataset = site.archive_folder(FILES)
+    site.archive_folder({"plain.h5": b"plain"}, name="plain", profile="plain-twin-tape")
+    site.drain()
+    write_manifests(site)
+    before = catalogue(site)
+    forget(site)
+    found = rebuild(site)
+    assert (found.problems, found.opened, found.packages, found.tapes) == ([], 0, 2, 5)
+    after = catalogue(site)
+    assert {name: after[name] for name in ("listing", "profile")} == {
+        name: before[name] for name in ("listing", "profile")
+    }
+    assert site.show(dataset).level == "preserved"
+    assert rebuild(site).skipped == 5

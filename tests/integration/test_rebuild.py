@@ -136,7 +136,9 @@ def test_files_that_are_not_ours_are_reported_and_left_alone(filled: tuple[Small
             session.write(name, [content], {})
         session.sync("by somebody else")
     found = rebuild(site)
-    assert sorted(what for what, _ in found.problems) == sorted(f"HF0006L8/{name}" for name in strange)
+    problems = dict(found.problems)
+    assert sorted(problems) == ["HF0006L8", f"HF0006L8/{ident}.1of1.x.tar.zst"]
+    assert problems["HF0006L8"] == "2 files are not ours and were left alone: notes.txt, x.tar.zst."
     assert found.datasets == set(made)
     assert [row["id"] for row in site.rows("select id from dataset order by id")] == sorted(made)
 

@@ -24,6 +24,7 @@ QUEUES: Final[dict[str, str]] = {
     "recall": "recall",
     "finish": "recall",
     "release": "check",
+    "evict": "check",
 }
 
 # Only hands jobs to connections that callers bring, so it needs no server of its own.

@@ -16,7 +16,7 @@ from holdfast.client import Client
 from holdfast.wire.requests import Request
 
 _POLL: Final = 0.2  # seconds between two looks
-_ENDED: Final = frozenset({"delivered", "failed", "cancelled", "expired"})
+_ENDED: Final = frozenset({"ready", "delivered", "failed", "cancelled", "expired"})
 _NAMED: Final = 20  # files that are named when they could not be delivered
 
 
@@ -41,7 +41,7 @@ def get(
     with connect(data) as client:
         found = client.ask(dataset, destination=os.path.abspath(destination), paths=paths, priority=priority)
         if wait:
-            found = _wait(client, found, shown=not as_json)
+            found = wait_for(client, found, shown=not as_json)
     if as_json:
         give(found)
     elif not wait:
@@ -49,19 +49,21 @@ def get(
             f"Request {found.id}: {found.files} files, {size(found.bytes)}. Follow it with: holdfast requests {found.id}"
         )
     else:
-        _tell(found)
+        tell(found)
     if wait:
-        _end(found)
+        end(found)
 
 
-def _wait(client: Client, found: Request, *, shown: bool) -> Request:
+def wait_for(client: Client, found: Request, *, shown: bool) -> Request:
+    """Follow a request until nothing more is done for it, with progress and why it waits; return it."""
     told = ""
     with progress(shown=shown) as bar:
         while True:
             bar.at("get", done=found.done_bytes, total=found.bytes, note=f"{found.done_files} of {found.files} files")
             if found.state in _ENDED:
                 return found
-            reason = next((part.problem.sentence for part in found.parts if part.problem), "")
+            problems = [found.problem, *(part.problem for part in found.parts)]
+            reason = next((problem.sentence for problem in problems if problem), "")
             if shown and reason and reason != told:
                 click.echo(f"waiting: {reason}", err=True)
                 told = reason
@@ -69,18 +71,27 @@ def _wait(client: Client, found: Request, *, shown: bool) -> Request:
             found = client.request(found.id)
 
 
-def _tell(found: Request) -> None:
+def tell(found: Request) -> None:
+    """Say what of a request is where, what could not be delivered, and why it waits."""
     for item in found.undelivered[:_NAMED]:
         click.echo(f"not delivered: {item.path}: {item.sentence}", err=True)
     if found.failed_files > _NAMED:
         click.echo(f"... and {found.failed_files - _NAMED} more.", err=True)
+    if found.state == "expired":
+        say("Its time is over: its files were removed from the buffer. They are in the archive; stage them again.")
+        return
     say(
         f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}, "
         "each with the checksum it was archived with."
     )
+    if found.state == "ready":
+        say(f"They stay until {moment(found.expires_at)}. Longer: holdfast keep {found.id} TIME")
+    if found.state == "asked" and found.problem:
+        say(f"It waits: {found.problem.sentence}")
 
 
-def _foretell(found: Request) -> None:
+def foretell(found: Request) -> None:
+    """Say when the files of a request are expected, and why they wait."""
     if found.expected:
         say(
             f"Expected at {moment(found.expected)}, between {moment(found.earliest)} and {moment(found.latest)} in nine "
@@ -90,8 +101,9 @@ def _foretell(found: Request) -> None:
         say(found.reason)
 
 
-def _end(found: Request) -> None:
-    if found.state == "delivered" and not found.failed_files:
+def end(found: Request) -> None:
+    """Leave the program with a code that says how a request ended, if it did not end well."""
+    if found.state in {"delivered", "ready"} and not found.failed_files:
         return
     if found.state == "failed" and found.problem:
         raise click.exceptions.Exit(exit_of_code(found.problem.code))
@@ -113,8 +125,8 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
                 say(
                     f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}."
                 )
-                _foretell(found)
-                _tell(found)
+                foretell(found)
+                tell(found)
             return
         page = client.requests()
     if as_json:

@@ -15,6 +15,7 @@ from holdfast.cli.options import json_option
 from holdfast.cli.output import give, moment, say, size
 from holdfast.errors import Damaged, NotAPackage, NotFound
 from holdfast.packaging.inspect import Inspected, inspect
+from holdfast.packaging.tapemanifest import Head
 
 _SHOWN = 20  # findings that are named; more are counted
 
@@ -27,7 +28,7 @@ def inspect_path(path: str, deep: bool, as_json: bool) -> None:
     """Tell what the package file PATH is, or what is in the folder PATH: a tape, or what was recovered of one.
 
     Needs no server and no catalogue. A package of which only the beginning is left still says who it is; the nameless
-    pieces in _ltfs_lostandfound are put together. Nothing is changed.
+    pieces in _ltfs_lostandfound are put together. The manifest of a tape says what it names. Nothing is changed.
     """
     if not Path(path).exists():
         raise NotFound(kind="file or folder", name=path)
@@ -40,9 +41,10 @@ def inspect_path(path: str, deep: bool, as_json: bool) -> None:
         give({"items": [_plain(item) for item in found]})
     elif Path(path).is_dir():
         _sum(found)
-    if any(item.identity and (item.findings or not item.whole) for item in found):
+    ours = [item for item in found if item.identity or item.manifest]
+    if any(item.findings or not item.whole for item in ours):
         raise click.exceptions.Exit(exit_code(Damaged(name="", why="")))
-    if not any(item.identity for item in found):
+    if not ours:
         raise click.exceptions.Exit(exit_code(NotAPackage(name="", why="")))
 
 
@@ -50,6 +52,9 @@ def _tell(item: Inspected) -> None:
     of = f"{item.pieces} pieces, " if item.pieces > 1 else ""
     say(f"{item.name}  ({of}{size(item.size)})")
     who = item.identity
+    if item.manifest:
+        _tell_manifest(item, item.manifest)
+        return
     if who is None:
         say(f"  not a package of Holdfast: {item.why}\n")
         return
@@ -70,6 +75,12 @@ def _tell(item: Inspected) -> None:
     if len(item.findings) > _SHOWN:
         say(f"    and {len(item.findings) - _SHOWN} more")
     say("")
+
+
+def _tell_manifest(item: Inspected, head: Head) -> None:
+    say(f"  manifest of tape {head.serial}, site {head.site}, {moment(head.time)}")
+    say(f"  it names {item.packages} packages with {item.files} files")
+    say("" if item.whole else f"  not whole: {item.why}\n")
 
 
 def _content(item: Inspected) -> str:
@@ -109,7 +120,8 @@ def _plain(item: Inspected) -> dict[str, Any]:
         "source_path": who.source_path.decode("utf-8", "replace"),
         "created": who.created.isoformat(),
     }
-    return {**asdict(item), "identity": identity}
+    manifest = item.manifest and {**asdict(item.manifest), "time": item.manifest.time.isoformat()}
+    return {**asdict(item), "identity": identity, "manifest": manifest}
 
 
 COMMANDS = (inspect_path,)

@@ -197,8 +197,10 @@ def _status(found: Status) -> None:
     ]
     table(("tape", "type", "state", "capacity", "free", "copies", ""), rows, right=(3, 4, 5))
     say("")
-    areas = [(a.name, a.path, size(a.total), size(a.free), size(a.reserved)) for a in found.areas]
-    table(("area", "path", "total", "free", "reserved"), areas, right=(2, 3, 4))
+    areas = [
+        (a.name, a.path, size(a.total), size(a.free), size(a.reserved), size(a.used), size(a.mark)) for a in found.areas
+    ]
+    table(("area", "path", "disk", "free", "reserved", "used", "mark"), areas, right=(2, 3, 4, 5, 6))
     if found.errors:
         say("\nlast errors:")
     for error in found.errors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import click
 from holdfast.app import database_of, open_archive, set_up
 from holdfast.cli.exits import PARTIAL
 from holdfast.cli.options import config_option, data_option, folder, json_option, settings
-from holdfast.cli.output import give, say, table
+from holdfast.cli.output import give, say, size, table
+from holdfast.services.rebuild import Progress
 from holdfast.services.rebuild import rebuild as rebuild_catalogue
 from holdfast.settings import Settings
 
@@ -48,13 +50,16 @@ def migrate(data: str, config: str | None) -> None:
 
 @click.command()
 @click.option("--library", required=True, metavar="DIR", help="The tape library to read.")
+@click.option("--again", is_flag=True, help="Read also the tapes that an earlier run has read whole.")
 @data_option
 @config_option
 @json_option
-def rebuild(library: str, data: str, config: str | None, as_json: bool) -> None:
+def rebuild(library: str, again: bool, data: str, config: str | None, as_json: bool) -> None:
     """Fill an empty catalogue from the tapes alone; the archive must not be running.
 
-    Reads the index and the metadata of each package, not its files. Start the archive on the same library afterwards.
+    Reads the manifests of each tape and, of packages that none of them covers, the index and the metadata; never the
+    files. Each drive reads a tape of its own. If it is interrupted, run it again: it goes on where it was. Start the
+    archive on the same library afterwards.
     """
     path = os.path.realpath(library)
     if not Path(path).is_dir():
@@ -62,14 +67,19 @@ def rebuild(library: str, data: str, config: str | None, as_json: bool) -> None:
     found = settings(data, config, library__path=path)
     found.data.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def progress(serial: str, number: int, total: int) -> None:
+    def progress(at: Progress) -> None:
         if not as_json:
-            say(f"tape {serial} ({number} of {total})")
+            left = f", {timedelta(seconds=round(at.left))} left" if at.left is not None and at.done < at.tapes else ""
+            rate = at.packages / at.seconds if at.seconds else 0.0
+            say(
+                f"tape {at.serial} ({at.done} of {at.tapes} done): {at.packages} packages, {rate:.0f} in a second, "
+                f"{size(at.bytes)} read{left}"
+            )
 
     with database_of(found) as dsn:
         set_up(found, dsn)
         with open_archive(found, dsn=dsn) as archive:
-            result = rebuild_catalogue(archive, progress=progress)
+            result = rebuild_catalogue(archive, progress=progress, again=again)
     _remember_library(found, path)
     _tell(asdict(result), as_json=as_json, data=data)
     if result.problems:
@@ -91,7 +101,9 @@ def _tell(result: dict[str, Any], *, as_json: bool, data: str) -> None:
     for what, why in result["problems"]:
         click.echo(f"{what}: {why}", err=True)
     say(
-        f"{result['tapes']} tapes were read: {len(result['datasets'])} datasets, {result['packages']} packages, "
+        f"{result['tapes']} tapes were read"
+        + (f", {result['skipped']} had been read before" if result["skipped"] else "")
+        + f": {len(result['datasets'])} datasets, {result['packages']} packages ({result['opened']} were opened), "
         f"{result['copies']} copies. Start the archive with: holdfast up --data {folder(data)}"
     )
 

@@ -25,7 +25,15 @@ from holdfast.wire.datasets import (
     FoundFiles,
 )
 from holdfast.wire.drives import Drive, DrivePage, DriveWish, MountPage
-from holdfast.wire.requests import PriorityWish, Release, ReleaseWish, Request, RequestPage, RequestWish
+from holdfast.wire.requests import (
+    KeepWish,
+    PriorityWish,
+    Release,
+    ReleaseWish,
+    Request,
+    RequestPage,
+    RequestWish,
+)
 from holdfast.wire.statistics import PackageTable, Statistics
 from holdfast.wire.status import Event, EventPage, Status
 from holdfast.wire.tapes import (
@@ -134,6 +142,18 @@ class Client:
         """Ask for files back, to a folder of the server; no path means the whole dataset."""
         wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination, priority=priority)
         return self._post("/requests", wish, Request, key)
+
+    def stage(self, dataset: str, *, paths: Sequence[str] = (), keep: float | None = None, key: str = "") -> Request:
+        """Ask for files to be brought into the archive's buffer and kept there, in seconds."""
+        return self._post("/requests", RequestWish(dataset=dataset, paths=list(paths), keep=keep), Request, key)
+
+    def keep(self, request: str, seconds: float) -> Request:
+        """Keep what was staged for so long from now."""
+        return self._post(f"/requests/{_segment(request)}/keep", KeepWish(seconds=seconds), Request)
+
+    def unstage(self, request: str) -> Request:
+        """Have what was staged removed from the buffer now."""
+        return self._post(f"/requests/{_segment(request)}/unstage", None, Request)
 
     def request(self, request: str) -> Request:
         """Return how far a request is."""

@@ -52,10 +52,10 @@ MOVES: Final[Mapping[str, Moves]] = {
         asked="waiting failed cancelled",
         waiting="recalling delivered failed cancelled",
         recalling="ready delivered waiting failed cancelled",
-        ready="delivered failed cancelled",
-        delivered="expired",
-        failed="expired",
-        cancelled="expired",
+        ready="expired",  # staged: it is in the buffer, and expires with its pin
+        delivered="",
+        failed="",
+        cancelled="",
         expired="",
     ),
     "release": _moves(

@@ -108,6 +108,18 @@ def canonical_json(value: object) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def document_value(name: str, text: bytes) -> Any:
+    """Return a metadata document as a JSON value; of a `.jsonl` a list of its lines."""
+    return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
+
+
+def document_text(name: str, value: Any) -> bytes:
+    """Return the document of which `document_value` gave the value."""
+    if not name.endswith(".jsonl"):
+        return canonical_json(value)
+    return b"".join(canonical_json(line) + b"\n" for line in value)
+
+
 def is_utf8(raw: bytes) -> bool:
     """Tell whether `raw` is UTF-8 text."""
     try:

@@ -26,6 +26,7 @@ from holdfast.packaging.check import Finding, blake3_of, check_package
 from holdfast.packaging.identity import Identity
 from holdfast.packaging.plain import read_sidecar
 from holdfast.packaging.reader import FileSource, Package, Source, identify, open_package
+from holdfast.packaging.tapemanifest import Head, Manifest, is_manifest
 
 _PIECE: Final = re.compile(r"partition(\d+)_block(\d+)_(\d+)bytes")
 
@@ -46,6 +47,8 @@ class Inspected:
     payload: int = 0  # bytes of the files
     checked: bool = False  # every digest was compared
     findings: Sequence[Finding] = field(default_factory=tuple)
+    manifest: Head | None = None  # it is the manifest of a tape
+    packages: int = 0  # that a manifest names
 
 
 class _Piece(NamedTuple):
@@ -94,11 +97,7 @@ def inspect(path: Path, *, deep: bool = False) -> Iterator[Inspected]:
     """
     if not path.is_dir():
         plain = _plain_of(path)
-        yield (
-            _plain(path.name, *plain, deep=deep)
-            if plain
-            else _inspected(path.name, partial(FileSource, path), deep=deep)
-        )
+        yield (_plain(path.name, *plain, deep=deep) if plain else _told(path.name, path, deep=deep))
         return
     pieces: list[_Piece] = []
     for file in _files(path):
@@ -108,10 +107,31 @@ def inspect(path: Path, *, deep: bool = False) -> Iterator[Inspected]:
         elif match := _PIECE.fullmatch(file.name):
             pieces.append(_Piece(int(match[1]), int(match[2]), int(match[3]), file))
         else:
-            yield _inspected(str(file.relative_to(path)), partial(FileSource, file), deep=deep)
+            yield _told(str(file.relative_to(path)), file, deep=deep)
     for row in _rows(sorted(pieces)):
         name = str(row[0].relative_to(path))
         yield _inspected(name, partial(_joined, row), pieces=len(row), deep=deep)
+
+
+def _told(name: str, file: Path, *, deep: bool) -> Inspected:
+    return _manifest(name, file) if is_manifest(file.name) else _inspected(name, partial(FileSource, file), deep=deep)
+
+
+def _manifest(name: str, file: Path) -> Inspected:
+    """Tell of the manifest of a tape, which is read whole."""
+    found = Inspected(name, 0)
+    try:
+        with FileSource(file) as source:
+            found = replace(found, size=source.size)
+            manifest = Manifest(source.read(0, None), name)
+            found = replace(found, manifest=manifest.head)
+            for listed in manifest.packages():
+                files = 1 if listed.sidecar else sum(packed.entry.kind == "file" for packed in manifest.members())
+                found = replace(found, packages=found.packages + 1, files=found.files + files)
+            found = replace(found, whole=True)
+    except (IntegrityError, UsageError) as error:
+        found = replace(found, why=str(error.details.get("why", error)))
+    return found
 
 
 def _plain_of(file: Path) -> tuple[Path, Path] | None:

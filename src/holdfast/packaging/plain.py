@@ -19,10 +19,10 @@ from typing import Any, Final
 
 from holdfast.errors import Damaged, InvalidInput
 from holdfast.model.entry import Entry, Location, Packed
-from holdfast.model.names import check_relative, stored_path
+from holdfast.model.names import check_relative
 from holdfast.packaging import layout
-from holdfast.packaging.identity import Identity, canonical_json
-from holdfast.packaging.plan import check_file, member_name
+from holdfast.packaging.identity import Identity, canonical_json, document_text, document_value
+from holdfast.packaging.plan import check_file, member_name, stored_name
 from holdfast.packaging.reader import Source
 from holdfast.packaging.sink import Sinks
 from holdfast.packaging.sources import opened_root, read_pieces, whole_digest
@@ -102,26 +102,16 @@ def _sidecar(
     about: dict[str, object] = {}
     for packed in members:
         entry = packed.entry
-        stored = member_name(entry)[len(layout.DATA) :] if entry.kind == "file" else stored_path(entry.path)
+        stored = stored_name(entry)
         entries.append(tree_value(entry, stored, packed.whole_digest))
         if entry.kind == "file":
             about = {"name": stored, "size": entry.size, "sha512": digest.hex(), "blake3": blake3}
     value = identity.to_value() | {
         "file": about,
         "tree": {"entries": entries, "version": 1},
-        "documents": {name: _as_value(name, text) for name, text in documents.items()},
+        "documents": {name: document_value(name, text) for name, text in documents.items()},
     }
     return canonical_json(value) + b"\n"
-
-
-def _as_value(name: str, text: bytes) -> Any:
-    return [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
-
-
-def _as_text(name: str, value: Any) -> bytes:
-    if not name.endswith(".jsonl"):
-        return canonical_json(value)
-    return b"".join(canonical_json(line) + b"\n" for line in value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +132,15 @@ def read_sidecar(source: Source) -> Sidecar:
     Raises Damaged when it is not what `write_plain` makes, NotAPackage when it is that of something else or has a
     major version we do not know.
     """
-    where = source.name
     if source.size > layout.SIDECAR_LIMIT:
-        raise Damaged(name=where, why="it is larger than any real sidecar")
+        raise Damaged(name=source.name, why="it is larger than any real sidecar")
+    return parse_sidecar(b"".join(source.read(0, source.size)), source.name)
+
+
+def parse_sidecar(raw: bytes, where: str) -> Sidecar:
+    """Return what the bytes of a sidecar say. Raises Damaged and NotAPackage as `read_sidecar` does."""
     try:
-        text = b"".join(source.read(0, source.size)).decode()
+        text = raw.decode()
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Damaged(name=where, why="it is not JSON") from error
@@ -155,7 +149,7 @@ def read_sidecar(source: Source) -> Sidecar:
         file, entries = value["file"], value["tree"]["entries"]
         stored, size = str(file["name"]), int(file["size"])
         digest, blake3 = bytes.fromhex(file["sha512"]), bytes.fromhex(file["blake3"])
-        documents = {name: _as_text(name, document) for name, document in value["documents"].items()}
+        documents = {name: document_text(name, document) for name, document in value["documents"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Damaged(name=where, why="it does not say what a sidecar says") from error
     if size < 0 or len(digest) != layout.DIGEST_SIZE or len(blake3) != _BLAKE3_SIZE:

@@ -91,6 +91,11 @@ def member_name(entry: Entry) -> str:
     return DATA + stored_path(entry.path)
 
 
+def stored_name(entry: Entry) -> str:
+    """Return the name of `entry` below `data/`; of a link or folder, the name that it would have."""
+    return member_name(entry)[len(DATA) :]
+
+
 def planned_frames(entries: Sequence[Entry], frame_size: int, start: int) -> Iterator[Frame]:
     """Yield the frames of the payload, which begins at byte `start` of the tar stream.
 

@@ -35,40 +35,48 @@ from holdfast.model.ids import new_id, package_id
 from holdfast.model.lifecycle import OUT_OF_USE
 from holdfast.model.names import check_relative, printable
 from holdfast.packaging.extract import extract
+from holdfast.services import buffer
 from holdfast.services.archive import Archive, dataset_row, described
 from holdfast.services.doubt import suspect
 from holdfast.services.finish import finish, list_problems
 from holdfast.services.mounts import mounted
 from holdfast.services.register import confined
-from holdfast.services.reserve import release, reserve
+from holdfast.services.reserve import FILE_COST, release, reserve
 from holdfast.tape.library import TapeSession
 
 _LOG = logging.getLogger(__name__)
 _PROGRESS_EVERY: Final = 0.5  # seconds
-_FILE_COST: Final = 4096  # bytes that a file takes on a disk beside its content, at most
 # The best copy first; a suspect one is still worth a try when nothing else is left.
 _PREFERENCE: Final = ("verified", "written", "suspect")
 
 
 def ask(
-    archive: Archive, *, person: str, dataset: str, paths: Sequence[bytes], destination: str, priority: int = 0,
+    archive: Archive,
+    *,
+    person: str,
+    dataset: str,
+    paths: Sequence[bytes],
+    destination: str | None = None,
+    keep: float | None = None,
+    priority: int = 0,
     ident: str | None = None,
-) -> str:  # fmt: skip
+) -> str:
     """Record the wish for files below `destination` and reserve the room; no path means the whole dataset.
 
-    `ident`, the id of the request, makes it repeatable. Each step of `priority` doubles its weight in the queue.
+    Without a destination they come into the buffer and are kept there for `keep` seconds; if it has no room, the
+    request waits as `asked`. Each step of `priority` doubles its weight in the queue. `ident`, the id of the request,
+    makes it repeatable.
 
     Raises NotFound, InvalidInput, OutsideRoots, NoSpace, Conflict (the dataset is not packed yet).
     """
     for path in paths:
         check_relative(path)
     paths = _outermost(paths)
-    target = confined(destination, archive.settings.roots.destination, kind="destination")
-    if target.is_relative_to(os.path.realpath(archive.settings.data)):
-        raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
-    if target.exists() and not target.is_dir():
-        raise InvalidInput(what=f"{destination} is not a folder.")
     request = ident or new_id()
+    if destination is None:
+        target, keep = buffer.folder_of(archive, request), buffer.lifetime(archive, keep)
+    else:
+        target = _target(archive, destination, keep)
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
         if requests.first(conn, "by_id", id=request):
@@ -79,25 +87,36 @@ def ask(
             )
         parts = _whole(conn, dataset) if not paths else _selected(conn, dataset, paths)
         files, size = (sum(pair[i] for pair in parts.values()) for i in (0, 1))
-        reserve(archive, conn, f"request:{request}", target, size + files * _FILE_COST)
+        room, waits = size + files * FILE_COST, None
+        if keep is None:
+            reserve(archive, conn, f"request:{request}", target, room)
+        else:
+            waits = buffer.queued(archive, conn, request, room)
         requests.run(
             conn, "insert", id=request, site=archive.site, dataset=dataset, person=person, selection=list(paths),
-            priority=priority, destination=os.fsencode(target), files=files, bytes=size,
+            priority=priority, destination=os.fsencode(target), files=files, bytes=size, keep=keep,
+            state="asked" if waits else "waiting", problem=described(waits)["problem"] if waits else None,
         )  # fmt: skip
         for package, (count, total) in parts.items():
             requests.run(conn, "insert_part", request=request, package=package, files=count, bytes=total)
         jobs.defer(conn, "recall", "next")
         events.add(
-            conn,
-            archive.site,
-            "request.asked",
-            dataset=dataset,
-            person=person,
-            request=request,
-            files=files,
-            bytes=size,
-        )
+            conn, archive.site, "request.asked", dataset=dataset, person=person, request=request, files=files, bytes=size
+        )  # fmt: skip
     return request
+
+
+def _target(archive: Archive, destination: str, keep: float | None) -> Path:
+    """Return the folder to deliver to. Raises InvalidInput, OutsideRoots."""
+    if keep is not None:
+        raise InvalidInput(what="Only files in the buffer are kept for a time; those in a folder of yours stay.")
+    target = confined(destination, archive.settings.roots.destination, kind="destination")
+    own = archive.settings.data, archive.settings.buffer_path
+    if any(target.is_relative_to(os.path.realpath(folder)) for folder in own):
+        raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
+    if target.exists() and not target.is_dir():
+        raise InvalidInput(what=f"{destination} is not a folder.")
+    return target
 
 
 def _whole(conn: Connection, dataset: str) -> dict[str, tuple[int, int]]:

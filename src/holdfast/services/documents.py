@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metadata documents that travel in each package, so that the media speak for themselves (P5)."""
+"""What travels in each package beside the files, so that the media speak for themselves (P5)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
+from holdfast.model.entry import Entry
+from holdfast.packaging.identity import Identity
+from holdfast.services.archive import contract
 
 # Our events in the words of PREMIS (preservation event types of the Library of Congress).
 _PREMIS = {
@@ -21,6 +25,17 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
         "utf-8", "surrogateescape"
     )
+
+
+def identity(dataset: Row, package: Row, entries: Iterable[Entry]) -> Identity:
+    """Return who a package is, which holds these entries."""
+    profile = contract(dataset)
+    return Identity(
+        dataset=dataset["id"], segment=package["segment"], segments=dataset["segments"], site=dataset["site"],
+        server=dataset["server"], source_path=bytes(dataset["source"]), title=dataset["title"], owner=dataset["owner"],
+        profile=profile.name, profile_version=profile.version, created=dataset["created_at"],
+        members=sum(entry.kind == "file" for entry in entries), payload_bytes=package["payload"],
+    )  # fmt: skip
 
 
 def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:

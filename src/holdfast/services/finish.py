@@ -95,11 +95,18 @@ def _end(archive: Archive, conn: Connection, asked: Row) -> None:
     delivered = sum(part["done_files"] for part in parts)
     state = "failed" if problems and not delivered else "delivered"
     body: dict[str, Any] = {"request": asked["id"], "files": delivered, "failed": len(problems)}
+    ready = asked["keep"] is not None and state == "delivered"
     problem = None
     if problems:
         first = problems[0]
         text = f"{len(problems)} of {asked['files']} files could not be delivered. {first['sentence']}"
         problem = Jsonb({"code": first["code"], "sentence": text, "who": "operator"})
-    if requests.move(conn, "end_request", to=state, id=asked["id"], problem=problem):
-        release(conn, f"request:{asked['id']}")
-        events.add(conn, archive.site, f"request.{state}", dataset=asked["dataset"], person=asked["person"], **body)
+    ended = requests.move(conn, "end_request", to="ready" if ready else state, id=asked["id"], problem=problem)
+    if ended is None:
+        return
+    release(conn, f"request:{asked['id']}")
+    about = {"dataset": asked["dataset"], "person": asked["person"]}
+    if ready:
+        events.add(conn, archive.site, "request.ready", **about, **body, expires_at=ended["expires_at"].isoformat())
+    else:
+        events.add(conn, archive.site, f"request.{state}", **about, **body)

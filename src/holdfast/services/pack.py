@@ -23,7 +23,6 @@ from holdfast.crashpoint import crash_point
 from holdfast.errors import HoldfastError, IntegrityError, LostClaim, UsageError
 from holdfast.model.entry import Packed
 from holdfast.model.policy import CopyFact, copies_owed
-from holdfast.packaging.identity import Identity
 from holdfast.packaging.plain import write_plain
 from holdfast.packaging.writer import PackOptions, Written, write_package
 from holdfast.services import documents
@@ -74,18 +73,13 @@ def _sweep(archive: Archive, row: Row) -> None:
 
 def _write(archive: Archive, row: Row, dataset: Row, planned: list[Packed], history: dict[str, bytes]) -> Written:
     profile = contract(dataset)
-    identity = Identity(
-        dataset=dataset["id"], segment=row["segment"], segments=dataset["segments"], site=dataset["site"],
-        server=dataset["server"], source_path=bytes(dataset["source"]), title=dataset["title"], owner=dataset["owner"],
-        profile=profile.name, profile_version=profile.version, created=dataset["created_at"],
-        members=sum(p.entry.kind == "file" for p in planned), payload_bytes=row["payload"],
-    )  # fmt: skip
+    entries = [packed.entry for packed in planned]
     needed = int(row["payload"] * _OVERHEAD) + _PER_FILE * len(planned)
     write = write_plain if row["packaging"] == "plain" else write_package
     with reserve_staging(archive, f"pack:{row['id']}", needed):
         return write(
-            identity,
-            [p.entry for p in planned],
+            documents.identity(dataset, row, entries),
+            entries,
             root=bytes(dataset["source"]),
             documents=history,
             sinks=[staged_file(archive, row)],

@@ -22,13 +22,13 @@ from holdfast.catalog.queries import (
     profiles,
     releases,
     requests,
-    reservations,
     status,
     tapes,
 )
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
 from holdfast.model.profile import SHIPPED
+from holdfast.services import buffer
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
@@ -38,6 +38,7 @@ from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 from holdfast.services.repack import end_repacks
+from holdfast.services.reserve import look_after
 
 _LOG = logging.getLogger(__name__)
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
@@ -107,7 +108,7 @@ def plan(archive: Archive) -> int:
 def _forget_the_dead(conn: Connection) -> None:
     status.run(conn, "stalled", seconds=_WORKER_GONE)
     status.run(conn, "dead_workers", seconds=_WORKER_GONE)
-    reservations.run(conn, "expire")
+    look_after(conn)
     idempotency.run(conn, "expire")
 
 
@@ -123,8 +124,10 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("erase", tape) for tape in {row["tape"] for row in copies.all(conn, "to_erase", tape=None, limit=_BATCH)}]
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
+    owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
-    return sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
+    admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)
+    return admitted + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
 
 
 def _worth_writing(archive: Archive, conn: Connection) -> bool:

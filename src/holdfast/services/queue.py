@@ -95,10 +95,14 @@ def _policy(chosen: Recall) -> Policy:
     )
 
 
+def _usable(archive: Archive) -> int:
+    return len(archive.library.drives().keys() - archive.library.drives_out().keys())
+
+
 def _read_next(archive: Archive, rows: Sequence[Row]) -> bool:
     """Read the most worthwhile tape that nobody reads; say whether it is worth going on. Raises LibraryUnavailable."""
     queue = queue_of(archive, rows)
-    ranked = list(queue.ranked(time.time(), len(archive.library.drives())))
+    ranked = list(queue.ranked(time.time(), _usable(archive)))
     if len(ranked) > 1:  # there is work for others too
         with archive.database.transaction() as conn:
             jobs.defer(conn, "recall", "next")

@@ -1,239 +1,356 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filling an empty catalogue from the tapes alone (P5).
+"""Filling an empty catalogue from the tapes alone (P5), one tape in each drive at a time.
 
-No payload is read, but the first frame, the index and the metadata of a bag, and the sidecar of a plain package.
-A tape that cannot be read is reported and the others go on (P10). Running it again adds only what is missing (P11).
+No payload is read, but the manifests of a tape; of what they do not cover, the first frame, the index and the metadata
+of a bag, and the sidecar of a plain package. A tape that cannot be read is reported and the others go on (P10).
+Running it again reads what was not read whole, and adds only what is missing (P11).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from blake3 import blake3
 from psycopg.types.json import Jsonb
 
-from holdfast.catalog import events, listings
+from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, datasets, packages, profiles, tapes
-from holdfast.errors import Conflict, Damaged, DigestMismatch, HoldfastError, NotAPackage
-from holdfast.model.entry import Packed
-from holdfast.model.ids import package_id
-from holdfast.model.names import SIDECAR, SUFFIX, sidecar_name
+from holdfast.catalog.queries import datasets, packages, tapes
+from holdfast.errors import Busy, Cancelled, Conflict, DatabaseUnavailable, HoldfastError
+from holdfast.model.names import SIDECAR, sidecar_name
 from holdfast.model.profile import Profile
-from holdfast.packaging.identity import Identity
-from holdfast.packaging.plain import read_sidecar
-from holdfast.packaging.reader import open_package
+from holdfast.packaging.reader import Source
+from holdfast.packaging.tapemanifest import is_manifest
 from holdfast.services.archive import Archive
 from holdfast.services.deliver import TapeSource
+from holdfast.services.manifest import opened_manifest
 from holdfast.services.mounts import mounted
-from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE, report_safe
-from holdfast.services.twins import files_of
+from holdfast.services.proof import report_safe
+from holdfast.services.restore import OnTape, Opened, fits, is_ours, listed_on_tape, open_on_tape, take
 from holdfast.tape.library import FileOnTape, TapeSession
 
 _DRIVE_WAIT: Final = 600.0  # seconds: somebody else may read a whole tape
+_LOOK: Final = 5.0  # seconds between two looks whether this shall end, while drives are waited for
+_PROGRESS_EVERY: Final = 2.0  # seconds
+_NAMED: Final = 10  # foreign files, and problems of one tape, that are told one by one
+_OUT: Final = "out of use"  # begins what a library says of a drive that nobody gets
 
 
 @dataclass(slots=True)
 class Rebuilt:
     """What was found: counts, and what could not be used with the reason."""
 
-    tapes: int = 0
+    tapes: int = 0  # read now
+    skipped: int = 0  # tapes that an earlier run had read whole
+    manifests: int = 0
     packages: int = 0
+    opened: int = 0  # of the packages, those that no manifest covered
     copies: int = 0
+    bytes: int = 0  # that were read from tapes
+    seconds: float = 0.0
     datasets: set[str] = field(default_factory=set)
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
-def rebuild(archive: Archive, *, progress: Callable[[str, int, int], None]) -> Rebuilt:
-    """Read all tapes into the catalogue; `progress` gets the serial, the tape's number and the number of tapes.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a rebuild is."""
 
-    Raises Conflict when the catalogue holds datasets that the tapes do not know.
+    serial: str  # of the tape that was just read from
+    done: int  # tapes that are done
+    tapes: int  # to be read in all
+    packages: int
+    bytes: int  # that were read from tapes
+    seconds: float
+
+    @property
+    def left(self) -> float | None:
+        """How many seconds it will take yet if it goes on like this, None as long as no tape is done."""
+        return self.seconds / self.done * (self.tapes - self.done) if self.done else None
+
+
+def rebuild(archive: Archive, *, progress: Callable[[Progress], None], again: bool = False) -> Rebuilt:
+    """Read the tapes into the catalogue, with `again` also those that an earlier run had read whole.
+
+    `progress` is called from several threads, one at a time. Raises Conflict when the catalogue holds datasets that the
+    tapes do not know, DatabaseUnavailable, LibraryUnavailable.
     """
-    found = Rebuilt()
+    known = _begin(archive, again=again)
+    run = _Run(archive, progress)
+    serials = []
+    for tape in archive.library.inventory():
+        if tape.state == "missing":
+            run.found.problems.append(
+                (tape.serial, "The library does not have this tape now, or cannot tell which it is.")
+            )
+        elif known.get(tape.serial) == archive.library.stat(tape.serial).generation:
+            run.found.skipped += 1
+        else:
+            serials.append(tape.serial)
+    run.read_all(serials)
+    _finish(archive, run.found)
+    run.found.seconds = time.monotonic() - run.begun
+    return run.found
+
+
+def _begin(archive: Archive, *, again: bool) -> dict[str, int]:
+    """Return the tapes that this rebuild has read whole, with their generations then. Raises Conflict."""
     with archive.database.transaction() as conn:
         rows = datasets.all(conn, "page", before=None, before_id=None, limit=1, deleted=True)
-        if rows and not events.first_of_kind(conn, "catalogue.rebuilding"):
+        begun = events.first_of_kind(conn, "catalogue.rebuilding") is not None
+        if rows and not begun:
             raise Conflict(what="The catalogue is not empty. Rebuild into a new data folder.")
-        if not rows:
+        if not begun:
             events.add(conn, archive.site, "catalogue.rebuilding")
-    serials = [tape.serial for tape in archive.library.inventory() if tape.state != "missing"]
-    for number, serial in enumerate(serials, 1):
-        progress(serial, number, len(serials))
+        if again or not begun:
+            tapes.run(conn, "rebuild_anew")
+        return {row["serial"]: row["rebuilt"] for row in tapes.all(conn, "rebuilt")}
+
+
+class _Run:
+    """One run over the tapes, by as many threads as there are drives."""
+
+    def __init__(self, archive: Archive, progress: Callable[[Progress], None]) -> None:
+        self.archive = archive
+        self.found = Rebuilt()
+        self.begun = time.monotonic()
+        self._progress = progress
+        self._lock = threading.Condition()  # for what the threads count together, and the packages that one of them has
+        self._taken: set[str] = set()
+        self._ended = threading.Event()
+        self._tapes = self._done = self._reading = 0
+        self._noted = 0.0
+
+    def read_all(self, serials: list[str]) -> None:
+        """Read these tapes. Raises DatabaseUnavailable, LibraryUnavailable; what was read until then is kept."""
+        self._tapes = len(serials)
+        drives = sum(not (tape or "").startswith(_OUT) for tape in self.archive.library.drives().values())
+        with ThreadPoolExecutor(max(min(drives, len(serials)), 1), thread_name_prefix="rebuild") as pool:
+            futures = [pool.submit(self._read, serial) for serial in serials]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                self._ended.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _read(self, serial: str) -> None:
+        problems: list[tuple[str, str]] = []
         try:
-            with mounted(archive, [serial], "read", "rebuild", patience=_DRIVE_WAIT) as (session,):
-                _tape(archive, session, found)
-            found.tapes += 1
+            self._mounted(serial, problems)
+        except DatabaseUnavailable:
+            raise
         except HoldfastError as error:
-            found.problems.append((serial, error.sentence))
-    with archive.database.transaction() as conn:
-        # Also those that an earlier run, which was killed, restored.
-        for row in datasets.all(conn, "incomplete"):
-            _complete(archive, conn, row["id"], found)
-        tapes.run(conn, "relate")
-    return found
+            problems.append((serial, error.sentence))
+        else:
+            if not problems:
+                with self.archive.database.transaction() as conn:
+                    tapes.run(
+                        conn, "rebuilt_whole", serial=serial, generation=self.archive.library.stat(serial).generation
+                    )
+        with self._lock:
+            self._done += 1
+            self.found.problems += problems[:_NAMED]
+            if len(problems) > _NAMED:
+                self.found.problems.append((serial, f"{len(problems) - _NAMED} more things were wrong with this tape."))
+            self._note(serial, now=True)
 
-
-def _tape(archive: Archive, session: TapeSession, found: Rebuilt) -> None:
-    # In the order in which they lie on the tape: a sidecar is read just before its file is passed.
-    files = {file.name: file for file in sorted(session.list(), key=lambda file: file.start_block)}
-    for name, file in files.items():
-        if name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in files:
-            continue
-        try:
-            _file(archive, session, file, files.get(sidecar_name(name)), found)
-        except HoldfastError as error:
-            found.problems.append((f"{session.serial}/{name}", error.sentence))
-
-
-def _file(archive: Archive, session: TapeSession, file: FileOnTape, beside: FileOnTape | None, found: Rebuilt) -> None:
-    dataset, _, rest = file.name.partition(".")
-    segment = rest.partition("of")[0]
-    package = package_id(dataset, int(segment)) if segment.isdecimal() else ""
-    with archive.database.transaction() as conn:
-        row = packages.first(conn, "by_id", id=package)
-        if row is None:
-            opened = _open_bag(session, file) if beside is None else _open_plain(session, file, beside)
-            if package_id(opened.identity.dataset, opened.identity.segment) != package:
-                raise NotAPackage(name=file.name, why="its name says that it is another one")
-            _restore(conn, file, opened)
-            found.packages += 1
-            found.datasets.add(opened.identity.dataset)
-        elif not _same(row, file, beside):
-            found.problems.append((f"{session.serial}/{file.name}", "It differs from the other copy of this package."))
+    def _mounted(self, serial: str, problems: list[tuple[str, str]]) -> None:
+        """Mount a tape and read it; drives that our other threads have are waited for."""
+        until = time.monotonic() + _DRIVE_WAIT
+        while True:
+            self._go_on()
+            try:
+                with mounted(self.archive, [serial], "read", "rebuild", patience=_LOOK) as (session,):
+                    with self._lock:
+                        self._reading += 1
+                    try:
+                        foreign = _Tape(self, session, problems).read()
+                    finally:
+                        with self._lock:
+                            self._reading -= 1
+            except Busy:
+                if time.monotonic() < until or self._reading:
+                    continue
+                raise
+            with self._lock:
+                self.found.tapes += 1
+                if foreign:
+                    self.found.problems.append((serial, foreign))
             return
-        found.copies += _restore_copy(conn, package, session.serial, file)
+
+    def _go_on(self) -> None:
+        if self._ended.is_set() or self.archive.stopping.is_set():
+            raise Cancelled(what="The rebuild")
+
+    def count(self, serial: str, **counts: int) -> None:
+        """Add to what was found, and tell how far it is now and then. Raises Cancelled."""
+        self._go_on()
+        with self._lock:
+            for name, number in counts.items():
+                setattr(self.found, name, getattr(self.found, name) + number)
+            self._note(serial)
+
+    def _note(self, serial: str, *, now: bool = False) -> None:
+        at = time.monotonic()
+        if now or at - self._noted >= _PROGRESS_EVERY:
+            self._noted = at
+            found = self.found
+            self._progress(Progress(serial, self._done, self._tapes, found.packages, found.bytes, at - self.begun))
+
+    @contextmanager
+    def package(self, name: str, *, wait: bool) -> Iterator[bool]:
+        """Have a package for oneself, so that twins are not both opened; False when another thread has it."""
+        with self._lock:
+            while wait and name in self._taken:
+                self._lock.wait()
+            if name in self._taken:
+                mine = False
+            else:
+                self._taken.add(name)
+                mine = True
+        try:
+            yield mine
+        finally:
+            if mine:
+                with self._lock:
+                    self._taken.remove(name)
+                    self._lock.notify_all()
+
+    def took(self, dataset: str) -> None:
+        """Remember that a package of a dataset was found."""
+        with self._lock:
+            self.found.datasets.add(dataset)
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """What a tape says of a package."""
+class _Tape:
+    """One mounted tape: first what its manifests say, then what none of them covers."""
 
-    identity: Identity
-    members: Iterable[Packed]
-    documents: dict[str, bytes]
-    digest: str | None
-    sidecar: str | None = None
+    def __init__(self, run: _Run, session: TapeSession, problems: list[tuple[str, str]]) -> None:
+        self.run, self.session, self.problems = run, session, problems
+        files = sorted(session.list(), key=lambda file: file.start_block)
+        self._manifests = [file for file in files if is_manifest(file.name)]
+        self._files = {file.name: file for file in files if not is_manifest(file.name)}
+        self._covered: set[str] = set()
 
+    def read(self) -> str:
+        """Read the tape; return what there is to say of files that are not ours."""
+        for file in reversed(self._manifests):  # what a newer one says counts
+            self._guarded(file, lambda file=file: self._manifest(file))  # type: ignore[misc]
+        foreign = [name for name in self._files if not is_ours(name)]
+        # In the order in which they lie on the tape: a sidecar is read just before its file is passed.
+        left = [
+            file for name, file in self._files.items()
+            if is_ours(name) and name not in self._covered and not self._is_beside(name)
+        ]  # fmt: skip
+        self._open_all(self._open_all(left, wait=False), wait=True)
+        if not foreign:
+            return ""
+        first = ", ".join(foreign[:_NAMED]) + (", ..." if len(foreign) > _NAMED else "")
+        return f"{len(foreign)} files are not ours and were left alone: {first}."
 
-def _open_bag(session: TapeSession, file: FileOnTape) -> _Opened:
-    if file.name.endswith(SIDECAR):
-        raise NotAPackage(name=file.name, why="it is a sidecar, and the file that it describes is not on this tape")
-    if not file.name.endswith(SUFFIX):
-        raise NotAPackage(name=file.name, why="it is no bag and has no sidecar")
-    package = open_package(TapeSource(session, file.name, file.size))
-    digest = file.attributes.get(DIGEST_ATTRIBUTE)
-    return _Opened(package.identity, package.listing(), package.documents(), digest)
+    def _open_all(self, files: list[FileOnTape], *, wait: bool) -> list[FileOnTape]:
+        """Open packages; return those that are left because their twin is being opened from another tape."""
+        later: list[FileOnTape] = []
+        for file in files:
+            with self.run.package(file.name, wait=wait) as mine:
+                if mine:
+                    self._guarded(file, lambda file=file: self._open(file))  # type: ignore[misc]
+                else:
+                    later.append(file)
+        return later
 
+    def _guarded(self, file: FileOnTape, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (DatabaseUnavailable, Cancelled):
+            raise
+        except HoldfastError as error:
+            self.problems.append((f"{self.session.serial}/{file.name}", error.sentence))
 
-def _open_plain(session: TapeSession, file: FileOnTape, beside: FileOnTape) -> _Opened:
-    sidecar = read_sidecar(TapeSource(session, beside.name, beside.size))
-    text = sidecar.text.encode()
-    if beside.attributes.get(DIGEST_ATTRIBUTE) not in {None, blake3(text).hexdigest()}:
-        raise DigestMismatch(name=beside.name)
-    if file.size != sidecar.size or file.attributes.get(DIGEST_ATTRIBUTE) not in {None, sidecar.digest}:
-        raise Damaged(name=file.name, why="it is not the file that its sidecar describes")
-    return _Opened(sidecar.identity, sidecar.members, sidecar.documents, sidecar.digest, sidecar.text)
+    def _is_beside(self, name: str) -> bool:
+        return name.endswith(SIDECAR) and name.removesuffix(SIDECAR) in self._files
 
+    def _manifest(self, file: FileOnTape) -> None:
+        self.run.count(self.session.serial, bytes=file.size)
+        with opened_manifest(self.run.archive, self.session, file) as manifest:
+            self.run.count(self.session.serial, manifests=1)
+            for listed in manifest.packages():
+                there = self._there(listed.name)
+                if there is None or listed.name in self._covered or not fits(listed, there):
+                    continue
+                self._take(there, lambda listed=listed: listed_on_tape(listed, manifest))  # type: ignore[misc]
+                self._covered.add(listed.name)
 
-def _same(row: Row, file: FileOnTape, beside: FileOnTape | None) -> bool:
-    """Say whether a package on another tape is the one that was restored, as far as its index and attributes tell."""
-    there = [file] if beside is None else [beside, file]
-    said = {f.name: (f.attributes.get(DIGEST_ATTRIBUTE), f.size) for f in there}
-    known = files_of(row)
-    return said.keys() == known.keys() and all(
-        size == known[name][1] and digest in {None, known[name][0]} for name, (digest, size) in said.items()
-    )
+    def _there(self, name: str) -> OnTape | None:
+        file = self._files.get(name)
+        if file is None or not is_ours(name):
+            return None
+        return OnTape(self.session.serial, file, self._files.get(sidecar_name(name)))
 
+    def _open(self, file: FileOnTape) -> None:
+        there = OnTape(self.session.serial, file, self._files.get(sidecar_name(file.name)))
 
-def _restore(conn: Connection, file: FileOnTape, opened: _Opened) -> None:
-    identity = opened.identity
-    entries = sorted(opened.members, key=lambda p: (p.entry.path, p.entry.part.number if p.entry.part else 0))
-    try:
-        about: dict[str, Any] = json.loads(opened.documents["metadata/dataset.json"])
-        contract = Profile.from_json(about["profile"])
-        metadata = {key: item["value"] for key, item in about["metadata"].items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise NotAPackage(name=file.name, why="its metadata cannot be read") from error
-    profiles.run(conn, "insert", name=contract.name, version=contract.version, body=Jsonb(about["profile"]))
-    payload = sum(packed.entry.size for packed in entries)
-    files = sum(p.entry.kind == "file" and (p.entry.part is None or p.entry.part.number == 1) for p in entries)
-    datasets.run(
-        conn, "restore", id=identity.dataset, site=identity.site, title=identity.title, owner=identity.owner,
-        profile=contract.name, profile_version=contract.version, server=identity.server, source=identity.source_path,
-        metadata=Jsonb(metadata), segments=identity.segments,
-        created_at=identity.created, source_released_at=_passed_on(conn, identity),
-    )  # fmt: skip
-    package = package_id(identity.dataset, identity.segment)
-    packages.run(
-        conn, "restore", id=package, dataset=identity.dataset, segment=identity.segment, name=file.name, files=files,
-        packaging="bag" if opened.sidecar is None else "plain", payload=payload, size=file.size, digest=opened.digest,
-        sidecar=opened.sidecar, created_at=identity.created,
-    )  # fmt: skip
-    datasets.run(conn, "add_totals", id=identity.dataset, files=files, bytes=payload)
-    listings.write(conn, identity.dataset, identity.segment, entries, packed=True)
+        def opened() -> Opened:
+            self.run.count(self.session.serial, opened=1)
+            return open_on_tape(there, self._source)
 
+        self._take(there, opened)
 
-def _passed_on(conn: Connection, identity: Identity) -> datetime | None:
-    """Return when the folder of a dataset passed on to a newer one, None when it is the newest.
+    def _source(self, file: FileOnTape) -> Source:
+        return _Counted(self.run, self.session, file)
 
-    A folder is archived again only when its content had been removed, so all but its newest dataset are without source.
-    """
-    args = {"site": identity.site, "server": identity.server, "source": identity.source_path}
-    other = datasets.first(conn, "by_source", **args)
-    if other is None or other["id"] == identity.dataset:
-        return None
-    if other["created_at"] > identity.created:
-        newer: datetime = other["created_at"]
-        return newer
-    datasets.run(conn, "source_passed_on", **args, id=identity.dataset, at=identity.created)
-    return None
-
-
-def _restore_copy(conn: Connection, package: str, serial: str, file: FileOnTape) -> int:
-    """Add the copy on this tape: verified when the medium says that it was read back, else to be read by the planner."""
-    existing = copies.all(conn, "of_package", package=package)
-    if any(row["tape"] == serial for row in existing):
-        return 0
-    proof = _proof(file)
-    verified_at = _time(proof.get("verified_at"))
-    return copies.run(
-        conn, "restore", package=package, number=len(existing) + 1, state="verified" if verified_at else "written",
-        tape=serial, size=file.size, start_block=file.start_block, generation=proof.get("generation"),
-        drive=proof.get("drive"), rate=proof.get("rate"), written_at=_time(proof.get("written_at")),
-        verified_at=verified_at, digest=file.attributes.get(DIGEST_ATTRIBUTE) if verified_at else None,
-    )  # fmt: skip
+    def _take(self, there: OnTape, opened: Callable[[], Opened]) -> None:
+        package, copy = take(self.run.archive, there, opened)
+        if package:
+            self.run.took(there.dataset)
+        self.run.count(self.session.serial, packages=package, copies=copy)
 
 
-def _proof(file: FileOnTape) -> dict[str, Any]:
-    """Return what the medium says of the write; what makes no sense proves nothing."""
-    try:
-        proof: dict[str, Any] = json.loads(file.attributes.get(EVIDENCE_ATTRIBUTE, "{}"))
-        times = _time(proof.get("written_at")), _time(proof.get("verified_at"))
-    except (ValueError, TypeError, AttributeError):
-        return {}
-    return proof if any(times) else {}
+class _Counted(TapeSource):
+    """A file on a tape of which is counted what was read."""
+
+    def __init__(self, run: _Run, session: TapeSession, file: FileOnTape) -> None:
+        super().__init__(session, file.name, file.size)
+        self._run, self._serial = run, session.serial
+
+    def read(self, offset: int, length: int | None) -> Iterator[bytes]:
+        for chunk in super().read(offset, length):
+            self._run.count(self._serial, bytes=len(chunk))
+            yield chunk
 
 
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+def _finish(archive: Archive, found: Rebuilt) -> None:
+    """See which datasets are whole; also those that an earlier run restored and that lacked something."""
+    with archive.database.transaction() as conn:
+        # A folder is archived again only when its content had been removed: all but its newest dataset are without source.
+        datasets.run(conn, "source_passed_on")
+        datasets.run(conn, "source_is_here")
+        rows = datasets.all(conn, "incomplete")
+    for row in rows:
+        with archive.database.transaction() as conn:
+            _complete(archive, conn, row, found)
+    with archive.database.transaction() as conn:
+        tapes.run(conn, "relate")
 
 
-def _complete(archive: Archive, conn: Connection, dataset: str, found: Rebuilt) -> None:
-    row = datasets.first(conn, "by_id", id=dataset)
-    if row is None:
-        return
+def _complete(archive: Archive, conn: Connection, row: Row, found: Rebuilt) -> None:
+    dataset = row["id"]
     there = {package["segment"] for package in packages.all(conn, "of_dataset", dataset=dataset)}
     missing = sorted(set(range(1, row["segments"] + 1)) - there)
-    events.add(conn, archive.site, "dataset.rebuilt", dataset=dataset, packages=len(there), missing=missing)
-    if missing:
-        numbers = ", ".join(map(str, missing))
-        text = f"Packages {numbers} of {row['segments']} are on none of the tapes that were read."
+    numbers = ", ".join(map(str, missing))
+    text = f"Packages {numbers} of {row['segments']} are on none of the tapes that were read." if missing else ""
+    if not row["told"] or text != row["lacking"]:
+        events.add(conn, archive.site, "dataset.rebuilt", dataset=dataset, packages=len(there), missing=missing)
         problem = {"code": "packages-missing", "sentence": text, "who": "operator"}
-        datasets.run(conn, "problem", id=dataset, problem=Jsonb(problem))
+        datasets.run(conn, "problem", id=dataset, problem=Jsonb(problem) if missing else None)
+    if missing:
         found.problems.append((dataset, text))
     else:
         report_safe(archive, conn, dataset, Profile.from_json(row["contract"]).copies)

@@ -16,6 +16,7 @@ from holdfast.services.archive import Archive
 
 # Longer than any one step; a reservation whose holder died is freed then.
 _LIFETIME: Final = 24 * 3600.0  # seconds
+FILE_COST: Final = 4096  # bytes that a file takes on a disk beside its content, at most
 _HEADROOM: Final = 0.01  # of a file system, left free: a file system that is full to the brim fails others
 
 
@@ -47,6 +48,12 @@ def reserve(archive: Archive, conn: Connection, name: str, folder: Path, size: i
     if size > room - promised:
         raise NoSpace(area=folder, needed=size, free=max(room - promised, 0))
     reservations.run(conn, "insert", id=name, area=area, bytes=size, lifetime=_LIFETIME)
+
+
+def look_after(conn: Connection) -> None:
+    """Renew promises to work that goes on, and take back those of work that ended without giving them back."""
+    reservations.run(conn, "renew", lifetime=_LIFETIME)
+    reservations.run(conn, "expire")
 
 
 def release(conn: Connection, name: str) -> None:

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from holdfast import __version__
@@ -20,6 +21,7 @@ from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.buffer import fill
 from holdfast.services.drives import drive_states
 from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
@@ -265,7 +267,7 @@ def overview(archive: Archive) -> Status:
             drives=(drives := drive_states(archive, conn)),
             mounts_last_day=sum(drive.mounts_last_day for drive in drives),
             tapes=[_tape(row) for row in tapes.all(conn, "all")],
-            areas=[_area(archive, conn)],
+            areas=_areas(archive, conn),
             copies=[Count(state=r["state"], count=r["copies"], bytes=r["bytes"]) for r in status.all(conn, "copies")],
             requests=[Count(state=r["state"], count=r["requests"]) for r in status.all(conn, "requests")],
             errors=[
@@ -282,11 +284,23 @@ def _tape(row: Row) -> Tape:
     return Tape(**{key: row[key] for key in keep}, problem=problem, warned=warned)
 
 
-def _area(archive: Archive, conn: Connection) -> Area:
-    staging = existing(archive.settings.staging_path)
-    disk = os.statvfs(staging)
-    reserved = reservations.first(conn, "reserved", area=area_of(archive, staging), id="")
+def _areas(archive: Archive, conn: Connection) -> list[Area]:
+    staging = packages.first(conn, "staged_bytes")
+    limit, buffered = int(archive.settings.staging.limit), fill(archive, conn)
+    return [
+        _area(archive, conn, "staging", archive.settings.staging_path, limit, limit, int(staging["bytes"] if staging else 0)),
+        _area(
+            archive, conn, "buffer", archive.settings.buffer_path, buffered.limit, buffered.mark, buffered.used
+        ),
+    ]  # fmt: skip
+
+
+def _area(archive: Archive, conn: Connection, name: str, path: Path, limit: int, mark: int, used: int) -> Area:
+    folder = existing(path)
+    disk = os.statvfs(folder)
+    total = disk.f_blocks * disk.f_frsize
+    reserved = reservations.first(conn, "reserved", area=area_of(archive, folder), id="")
     return Area(
-        name="staging", path=str(staging), total=disk.f_blocks * disk.f_frsize, free=disk.f_bavail * disk.f_frsize,
-        reserved=int(reserved["bytes"]) if reserved else 0,
+        name=name, path=str(path), total=total, free=disk.f_bavail * disk.f_frsize,
+        reserved=int(reserved["bytes"]) if reserved else 0, limit=limit or total, mark=mark or total, used=used,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from holdfast.errors import Busy, HoldfastError, IntegrityError, LibraryUnavaila
 from holdfast.services.allocate import Due, claim_batch, first_tapes, put_off, somebody_waits, tell
 from holdfast.services.archive import Archive, described, staged_file
 from holdfast.services.doubt import fence
+from holdfast.services.manifest import write_manifest
 from holdfast.services.mounts import mounted
 from holdfast.services.proof import DIGEST_ATTRIBUTE
 from holdfast.services.twins import Put, chunks, files_of, in_parallel, put_twins
@@ -79,18 +80,30 @@ def _session(archive: Archive, serials: Sequence[str]) -> bool:
 def _fill(archive: Archive, sessions: Mapping[str, TapeSession]) -> bool:
     """Write batch after batch until nothing fits, a tape fails, or it has lasted while others wait; say if there was any."""
     done = 0
+    written: dict[str, list[str]] = {serial: [] for serial in sessions}
     while not archive.stopping.is_set():
         batch = _next(archive, list(sessions))
         if not batch:
             break
         crash_point("write.reserved")
         done += sum(due.needed for due in batch)
-        if not _write_batch(archive, sessions, batch):
+        if not _write_batch(archive, sessions, batch, written):
             break
         with archive.database.transaction() as conn:
             if done >= archive.settings.write.session and somebody_waits(conn):
                 break
+    for serial, names in written.items():
+        _leave_manifest(archive, sessions[serial], names)
     return done > 0
+
+
+def _leave_manifest(archive: Archive, session: TapeSession, written: Sequence[str]) -> None:
+    """Have the tape say what this session wrote (P5). A tape that cannot is as good as before, only slower to rebuild from."""
+    try:
+        write_manifest(archive, session, written)
+        session.sync("holdfast: manifest")
+    except HoldfastError as error:
+        _LOG.warning("no manifest on %s: %s", session.serial, error.sentence)
 
 
 def _next(archive: Archive, serials: Sequence[str]) -> list[Due]:
@@ -104,8 +117,13 @@ def _next(archive: Archive, serials: Sequence[str]) -> list[Due]:
             return batch
 
 
-def _write_batch(archive: Archive, sessions: Mapping[str, TapeSession], batch: Sequence[Due]) -> bool:
-    """Write packages and one index behind them, and record what came of it; say whether all tapes did well."""
+def _write_batch(
+    archive: Archive, sessions: Mapping[str, TapeSession], batch: Sequence[Due], written: Mapping[str, list[str]]
+) -> bool:
+    """Write packages and one index behind them, and record what came of it; say whether all tapes did well.
+
+    What is written is added to `written`, by tape.
+    """
     puts: list[tuple[Due, Put]] = []
     bad: set[str] = set()
     for due in batch:
@@ -131,6 +149,8 @@ def _write_batch(archive: Archive, sessions: Mapping[str, TapeSession], batch: S
             _failed(archive, due, put.serial, failure)
     good = [(due, put) for due, put in puts if not put.error and put.serial in generations]
     _record(archive, good, generations)
+    for due, put in good:
+        written[put.serial].append(due.package["id"])
     crash_point("write.recorded")
     return not bad and not errors
 

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from holdfast.settings.values import Kinds, Seconds, Shares, Size, setting
+from holdfast.settings.values import Kinds, Seconds, Share, Shares, Size, setting
 
 _MASK: Final = "********"
 
@@ -99,6 +99,24 @@ class Staging:
 
 
 @dataclass(frozen=True)
+class Buffer:
+    """The disk area of files that were brought back for people to use, and are kept for a while."""
+
+    path: str = setting(
+        "", "The folder; people who use the files need to get there.", unless="the folder `buffer` of the data folder"
+    )
+    limit: Size = setting(Size(0), "The most bytes in it. 0: what the disk has.", least=0)
+    high: Share = setting(
+        Share(0.9),
+        "The mark up to which it is filled, as a share of that; requests beyond it wait.",
+        least=0.01,
+        most=1,
+    )
+    lifetime: Seconds = setting(Seconds(86400), "How long files are kept when nobody says.", least=0)
+    longest: Seconds = setting(Seconds(2_592_000), "The longest that one may ask for.", least=0)
+
+
+@dataclass(frozen=True)
 class Write:
     """When tapes are mounted for writing, and how long they stay in their drives."""
 
@@ -173,6 +191,7 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     library: Library = field(default_factory=Library)
     staging: Staging = field(default_factory=Staging)
+    buffer: Buffer = field(default_factory=Buffer)
     write: Write = field(default_factory=Write)
     recall: Recall = field(default_factory=Recall)
     workers: Workers = field(default_factory=Workers)
@@ -204,6 +223,11 @@ class Settings:
     def staging_path(self) -> Path:
         """The folder of packages on their way to media."""
         return self.data / (self.staging.path or "staging")
+
+    @property
+    def buffer_path(self) -> Path:
+        """The folder of files that are kept for people to use."""
+        return self.data / (self.buffer.path or "buffer")
 
     def explain(self) -> list[tuple[str, str, str]]:
         """Every key with its value, secrets masked, and its origin."""

@@ -11,6 +11,7 @@ from typing import Any, Final, NewType
 
 Size = NewType("Size", int)  # bytes; in the file also written "2 GB" or "64 GiB"
 Seconds = NewType("Seconds", float)
+Share = NewType("Share", float)  # of a whole: 0.9
 Kinds = NewType("Kinds", str)  # what there is of each kind: "LTO-8 x4, LTO-9 x2", or a number alone
 Shares = NewType("Shares", str)  # the weight of each: "alice=2, bob=1"
 _UNITS: Final = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
@@ -100,6 +101,14 @@ def _number(raw: object, is_text: bool) -> float:  # noqa: FBT001
     return float(match[1]) * _TIMES[match[2]]
 
 
+def _share(raw: object, is_text: bool) -> float:  # noqa: FBT001
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return float(raw)
+    if isinstance(raw, str) and is_text and re.fullmatch(r"\d*\.?\d+", raw.strip()):
+        return float(raw)
+    raise ValueError(f"{raw!r} is not a share such as 0.9")
+
+
 def _paths(raw: object, is_text: bool) -> tuple[Path, ...]:  # noqa: FBT001
     parts: object = [part for part in raw.split(":") if part] if isinstance(raw, str) and is_text else raw
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str | Path) for part in parts):
@@ -116,6 +125,7 @@ _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     int: _whole,
     Size: _size,
     Seconds: _number,
+    Share: _share,
     Kinds: _kinds,
     Shares: _shares,
     float: _plain,

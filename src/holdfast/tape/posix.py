@@ -92,8 +92,7 @@ class PosixSession:
         self.serial = volume.serial
         self.drive = drive
         self.recovered: Sequence[str] = tuple(volume.recovered)
-        self.bytes_read = 0
-        self.bytes_written = 0
+        self.bytes_read = self.bytes_written = 0
         self.trouble: HoldfastError | None = None
         self.place: Callable[[], memoryview] | None = None  # where blocks shall be read to, else to memory of their own
         self._volume = volume

@@ -99,6 +99,10 @@ class SmallSite:
             destination=str(self.destinations / to),
         )  # fmt: skip
 
+    def stage(self, dataset: str, paths: Sequence[bytes] = (), *, keep: float | None = None) -> str:
+        """Ask for files to be kept in the buffer, for some seconds."""
+        return deliver.ask(self.archive, person="tester", dataset=dataset, paths=paths, keep=keep)
+
     def work(self) -> str | None:
         """Run the oldest job that waits and return its kind; None when there is none."""
         with self.archive.database.transaction() as conn:

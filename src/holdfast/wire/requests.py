@@ -17,8 +17,19 @@ class RequestWish(Model):
     dataset: str = Field(max_length=64)
     paths: list[str] = Field(default_factory=list, max_length=10_000, description="files or folders; none: everything")
     paths_base64: list[str] = Field(default_factory=list, max_length=10_000, description="likewise, as exact bytes")
-    destination: str = Field(max_length=4096, description="absolute path of a folder on the server")
+    destination: str | None = Field(
+        default=None, max_length=4096, description="absolute path of a folder on the server; none: the archive's buffer"
+    )
+    keep: float | None = Field(
+        default=None, ge=0, description="seconds that files are kept in the buffer; none: the usual time"
+    )
     priority: int = Field(default=0, ge=-10, le=10, description="each step doubles its weight in the queue")
+
+
+class KeepWish(Model):
+    """Keep what is in the buffer."""
+
+    seconds: float = Field(ge=0, description="from now, or from when it is ready")
 
 
 class PriorityWish(Model):
@@ -61,6 +72,8 @@ class Request(Model):
     done_files: int
     done_bytes: int
     failed_files: int
+    keep: float | None = Field(description="seconds; for a request whose files are kept in the buffer")
+    expires_at: datetime | None = Field(description="when they are removed from the buffer")
     created_at: datetime
     ended_at: datetime | None
     place: str | None = Field(description="in the queue of tapes, while it waits")

@@ -41,6 +41,9 @@ class Area(Model):
     total: int
     free: int
     reserved: int
+    limit: int = Field(description="the most that may be in it")
+    mark: int = Field(description="up to which it is filled")
+    used: int = Field(description="what is in it or promised to be")
 
 
 class Count(Model):

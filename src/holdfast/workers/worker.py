@@ -18,6 +18,7 @@ from holdfast import log
 from holdfast.catalog.jobs import QUEUES
 from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
+from holdfast.services.buffer import evict
 from holdfast.services.check import check, erase
 from holdfast.services.finish import finish
 from holdfast.services.free import free
@@ -37,6 +38,7 @@ HANDLERS: Final[dict[str, Callable[[Archive, str], None]]] = {
     "recall": recall,
     "finish": finish,
     "release": free,
+    "evict": evict,
 }
 
 _POLL: Final = 1.0  # seconds; LISTEN wakes sooner

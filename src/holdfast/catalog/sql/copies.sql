@@ -23,6 +23,13 @@ where package = %(package)s and copy.state in ('written', 'verified', 'suspect')
 -- of_dataset --
 select copy.* from copy join package on package.id = copy.package where dataset = %(dataset)s order by segment, number, copy.id
 
+-- of_manifest --
+-- What a tape has of these packages, in the order in which it lies there.
+select copy.package, start_block, written_at, verified_at from copy join package on package.id = copy.package
+where tape = %(tape)s and package = any(%(packages)s) and copy.state in ('written', 'verified')
+  and package.size is not null and package.digest is not null
+order by start_block
+
 -- waits --
 -- Why copies that nobody has claimed are not written yet.
 update copy set problem = %(problem)s, next_try = %(next_try)s where id = %(id)s and state in ('planned', 'writing') returning id

@@ -3,11 +3,11 @@ insert into dataset (id, site, title, owner, state, profile, profile_version, se
 values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s, %(metadata)s)
 
 -- restore --
--- From the media: as it was, with its times.
+-- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.
 insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, segments, files,
                      bytes, created_at, closed_at, source_released_at)
 values (%(id)s, %(site)s, %(title)s, %(owner)s, 'closed', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
-        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s, %(source_released_at)s)
+        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s, %(created_at)s)
 on conflict (id) do nothing
 
 -- by_id --
@@ -54,14 +54,30 @@ where id = %(id)s and state = any(%(from)s) returning id
 update dataset set problem = %(problem)s where id = %(id)s
 
 -- incomplete --
--- Restored from the media, but not yet looked at as a whole.
-select id from dataset where state = 'closed' and not exists (
-  select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt') order by id
+-- Restored from the media, and not yet looked at as a whole, or lacking something then.
+select dataset.id, segments, profile.body as contract,
+  exists (select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt') as told,
+  case when problem->>'code' = 'packages-missing' then problem->>'sentence' else '' end as lacking
+from dataset join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where state = 'closed' and (safe_at is null
+  or not exists (select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt')) order by dataset.id
 
 -- source_passed_on --
--- The folder belongs to the newest of its datasets; those before had been removed from it.
-update dataset set source_released_at = %(at)s
-where site = %(site)s and server = %(server)s and source = %(source)s and id <> %(id)s and source_released_at is null
+-- The source of all but the newest dataset of a folder had been removed when the next one was made; of those that were
+-- restored and not looked at yet, and of one that was the newest until now.
+update dataset set source_released_at = line.next from (
+  select id, lead(created_at) over (partition by site, server, source order by created_at, id) as next
+  from dataset where state <> 'deleted') as line
+where line.id = dataset.id and line.next is not null and (source_released_at is null
+  or not exists (select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt'))
+
+-- source_is_here --
+-- As far as the media know; of the newest dataset of a folder.
+update dataset set source_released_at = null from (
+  select id, lead(id) over (partition by site, server, source order by created_at, id) as next
+  from dataset where state <> 'deleted') as line
+where line.id = dataset.id and line.next is null
+  and not exists (select from event where event.dataset = dataset.id and kind = 'dataset.rebuilt')
 
 -- source_released --
 update dataset set source_released_at = now() where id = %(id)s

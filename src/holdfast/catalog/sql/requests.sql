@@ -1,6 +1,7 @@
 -- insert --
-insert into request (id, site, dataset, person, priority, selection, destination, state, files, bytes)
-values (%(id)s, %(site)s, %(dataset)s, %(person)s, %(priority)s, %(selection)s, %(destination)s, 'waiting', %(files)s, %(bytes)s)
+insert into request (id, site, dataset, person, priority, selection, destination, state, files, bytes, keep, problem)
+values (%(id)s, %(site)s, %(dataset)s, %(person)s, %(priority)s, %(selection)s, %(destination)s, %(state)s, %(files)s, %(bytes)s,
+        %(keep)s, %(problem)s)
 
 -- insert_part --
 insert into request_part (request, package, state, files, bytes)
@@ -24,7 +25,7 @@ update request_part set state = 'recalling', attempt = attempt + 1, done_files =
 where request = %(request)s and package = %(package)s and state in ('waiting', 'recalling') returning *
 
 -- recalling --
-update request set state = 'recalling' where id = %(id)s and state in ('asked', 'waiting') returning id
+update request set state = 'recalling' where id = %(id)s and state = 'waiting' returning id
 
 -- progress --
 update request_part set done_files = %(files)s, done_bytes = %(bytes)s
@@ -56,10 +57,11 @@ select * from request where id = %(id)s for update
 
 -- problem --
 -- Ending it is to be tried again.
-update request set problem = %(problem)s where id = %(id)s and state in ('asked', 'waiting', 'recalling')
+update request set problem = %(problem)s where id = %(id)s and state in ('waiting', 'recalling')
 
 -- end_request --
 update request set state = %(to)s, ended_at = now(), problem = %(problem)s,
+  expires_at = case when %(to)s = 'ready' then now() + make_interval(secs => keep) end,
   done_files = (select coalesce(sum(done_files), 0) from request_part where request = %(id)s),
   done_bytes = (select coalesce(sum(done_bytes), 0) from request_part where request = %(id)s),
   failed_files = (select count(*) from request_problem where request = %(id)s)
@@ -73,7 +75,7 @@ update request_part set state = 'cancelled' where request = %(request)s and stat
 select 1 as one where exists (
   select from request_part join request on request.id = request_part.request
   where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
-    and request.state in ('asked', 'waiting', 'recalling') and not exists (
+    and request.state in ('waiting', 'recalling') and not exists (
     select from pg_locks where locktype = 'advisory' and objsubid = 1
       and database = (select oid from pg_database where datname = current_database())
       and ((classid::bigint << 32) | objid::bigint)
@@ -88,7 +90,7 @@ from request_part join request on request.id = request_part.request
 left join (copy join tape on tape.serial = copy.tape and tape.state not in ('disabled', 'exported', 'missing', 'retired'))
   on copy.package = request_part.package and copy.state = 'verified'
 where request_part.state in ('waiting', 'recalling') and request_part.next_try <= now()
-  and request.state in ('asked', 'waiting', 'recalling') and (%(tape)s::text is null or copy.tape = %(tape)s)
+  and request.state in ('waiting', 'recalling') and (%(tape)s::text is null or copy.tape = %(tape)s)
   and not exists (
     select from pg_locks where locktype = 'advisory' and objsubid = 1
       and database = (select oid from pg_database where datname = current_database())
@@ -137,6 +139,58 @@ where request = %(request)s and package = %(package)s and state in ('waiting', '
 
 -- unended --
 -- Requests whose parts have all ended but which nobody closed.
-select id from request where state in ('asked', 'waiting', 'recalling')
+select id from request where state in ('waiting', 'recalling')
   and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
   and not exists (select from request_part where request = request.id and state in ('waiting', 'recalling'))
+
+-- asked --
+-- Those that wait for room in the buffer.
+select id, files, bytes, problem from request where state = 'asked' order by created_at, id limit %(limit)s
+
+-- waits --
+update request set problem = %(problem)s where id = %(id)s and state = 'asked'
+
+-- admitted --
+update request set state = %(to)s, problem = null where id = %(id)s and state = 'asked' and state = any(%(from)s) returning id
+
+-- buffered --
+-- What the buffer holds or has promised, the request `id` left out.
+select coalesce(sum(bytes + files * %(cost)s), 0)::bigint as bytes from request
+where keep is not null and evicted_at is null and state <> 'asked' and id <> %(id)s
+
+-- keep --
+update request set keep = %(keep)s,
+  expires_at = case when state = 'ready' then greatest(expires_at, now() + make_interval(secs => %(keep)s)) end
+where id = %(id)s and keep is not null and state in ('asked', 'waiting', 'recalling', 'ready')
+
+-- unpin --
+update request set expires_at = now() where id = %(id)s and state = 'ready' and expires_at > now()
+
+-- evictable --
+-- Of all requests or of one: in the buffer and needed no more, and nobody is at work in its folder; the oldest pins first.
+select * from request where keep is not null and evicted_at is null and (%(id)s::text is null or id = %(id)s)
+  and (state = 'ready' and expires_at <= now() or state in ('failed', 'cancelled', 'expired'))
+  and coalesce((problem->>'next_try')::timestamptz, now()) <= now() and not exists (
+  select from pg_locks where locktype = 'advisory' and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
+    and ((classid::bigint << 32) | objid::bigint) in (
+      select hashtextextended('deliver:' || request_part.request || '/' || request_part.package, 0)
+      from request_part where request_part.request = request.id
+      union all select hashtextextended('finish:' || request.id, 0)))
+order by expires_at nulls first, id
+
+-- unproven --
+-- Packages that have no verified copy on a tape in use.
+select package from request_part where request = %(request)s and not exists (
+  select from copy join tape on tape.serial = copy.tape
+  where copy.package = request_part.package and copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired'))
+order by package
+
+-- stays --
+update request set problem = %(problem)s where id = %(id)s and evicted_at is null
+
+-- expired --
+update request set state = %(to)s where id = %(id)s and expires_at <= now() and state = any(%(from)s) returning id
+
+-- evicted --
+update request set evicted_at = now(), problem = case when state = 'expired' then null else problem end where id = %(id)s

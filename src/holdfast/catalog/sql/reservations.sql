@@ -9,6 +9,12 @@ on conflict (id) do update set area = excluded.area, bytes = excluded.bytes, exp
 -- delete --
 delete from reservation where id = %(id)s
 
+-- renew --
+-- The promise to a request lasts as long as it is open.
+update reservation set expires_at = now() + make_interval(secs => %(lifetime)s)
+where id like 'request:%%' and expires_at < now() + make_interval(secs => %(lifetime)s / 2)
+  and exists (select from request where id = substr(reservation.id, 9) and state in ('waiting', 'recalling'))
+
 -- expire --
 -- What is over, and what was promised to work that ended without giving it back.
 delete from reservation where expires_at <= now()
@@ -16,6 +22,8 @@ delete from reservation where expires_at <= now()
     select from package where id = substr(reservation.id, 6) and state in ('planned', 'packing'))
   or id like 'repair:%%' and not exists (
     select from copy where package = substr(reservation.id, 8) and state in ('planned', 'writing'))
+  or id like 'request:%%' and not exists (
+    select from request where id = substr(reservation.id, 9) and state in ('waiting', 'recalling'))
 
 -- landed --
 update reservation set bytes = greatest((

@@ -81,6 +81,15 @@ where serial = %(serial)s and state = any(%(from)s) returning serial
 update tape set free = %(free)s, generation = %(generation)s, lock_state = %(lock_state)s, changed_at = now()
 where serial = %(serial)s
 
+-- rebuild_anew --
+update tape set rebuilt = null where rebuilt is not null
+
+-- rebuilt --
+select serial, rebuilt from tape where rebuilt is not null
+
+-- rebuilt_whole --
+update tape set rebuilt = %(generation)s where serial = %(serial)s
+
 -- relate --
 -- Twins and families as the copies say, for a catalogue that was rebuilt.
 update tape set twin = coalesce((

@@ -6,26 +6,29 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from holdfast.identity.person import may
-from holdfast.services import deliver, show
+from holdfast.services import buffer, deliver, show
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
 from holdfast.web.problems import responses
-from holdfast.wire.requests import PriorityWish, Request, RequestPage, RequestWish
+from holdfast.wire.requests import KeepWish, PriorityWish, Request, RequestPage, RequestWish
 
 router = APIRouter(tags=["requests"])
 
 
 @router.post("/requests", status_code=201, responses=responses(404, 409, 507))
 def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None) -> Request:
-    """Ask for files back, to a folder of the server; the room is reserved at once."""
+    """Ask for files back, to a folder of the server or to the archive's buffer; the room is reserved at once.
+
+    A request for the buffer waits as `asked` until there is room, is `ready` when all is there, and then `expired`.
+    """
     may(person, "request")
 
     def work(ident: str) -> Request:
         paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
         deliver.ask(
             archive, ident=ident, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination,
-            priority=wish.priority,
+            keep=wish.keep, priority=wish.priority,
         )  # fmt: skip
         return show.request(archive, ident)
 
@@ -60,4 +63,20 @@ def prioritise(request: str, archive: TheArchive, person: Caller, wish: Priority
     """Change how soon a request is served. Repeating it changes nothing."""
     may(person, "operate")
     deliver.prioritise(archive, request, priority=wish.priority, person=person.name)
+    return show.request(archive, request)
+
+
+@router.post("/requests/{request}/keep", responses=responses(404, 409))
+def keep(request: str, wish: KeepWish, archive: TheArchive, person: Caller) -> Request:
+    """Keep the files of a request in the buffer for so long from now; a pin is never shortened."""
+    may(person, "request")
+    buffer.keep(archive, request, person=person.name, seconds=wish.seconds)
+    return show.request(archive, request)
+
+
+@router.post("/requests/{request}/unstage", responses=responses(404, 409))
+def unstage(request: str, archive: TheArchive, person: Caller) -> Request:
+    """Have the files of a request removed from the buffer now. Repeating it changes nothing."""
+    may(person, "request")
+    buffer.unstage(archive, request, person=person.name)
     return show.request(archive, request)

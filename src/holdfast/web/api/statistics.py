@@ -118,3 +118,10 @@ class _Numbers(Collector):
         for area in overview.areas:
             free.add_metric([area.name], area.free)
         yield free
+        used = GaugeMetricFamily("holdfast_area_used", "bytes that a disk area holds or has promised", labels=["area"])
+        mark = GaugeMetricFamily("holdfast_area_mark", "bytes up to which a disk area is filled", labels=["area"])
+        for area in overview.areas:
+            used.add_metric([area.name], area.used)
+            mark.add_metric([area.name], area.mark)
+        yield used
+        yield mark

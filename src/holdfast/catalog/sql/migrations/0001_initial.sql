@@ -77,6 +77,7 @@ create table tape (
     free        bigint      not null,                -- as the volume said last
     generation  bigint      not null default 0,
     lock_state  integer     not null default 0,
+    rebuilt     bigint,                              -- generation at which a rebuild of the catalogue read it whole
     batch       text        not null default '',     -- who made it, and when; twins should be of different ones
     twin        text        not null default '',     -- the tape that the same packages go to; a habit, no rule
     families    text[]      not null default '{}',   -- whose data it has, or is meant for: proposals, else beamlines
@@ -215,11 +216,15 @@ create table request (
     done_files  bigint      not null default 0,
     done_bytes  bigint      not null default 0,
     failed_files bigint     not null default 0,
+    keep        double precision,                    -- seconds; staged: its files stay in the buffer for so long
+    expires_at  timestamptz,                         -- when they are there: end of the pin
+    evicted_at  timestamptz,                         -- staged: nothing of it is in the buffer any more
     created_at  timestamptz not null default now(),
     ended_at    timestamptz,
     problem     jsonb
 );
 create index request_newest on request (created_at desc, id desc);
+create index request_buffered on request (expires_at) where keep is not null and evicted_at is null;
 create index request_unfinished on request (id) where state in ('asked', 'waiting', 'recalling', 'ready');
 
 create table request_part (
