@@ -148,7 +148,7 @@ class Life:
 
     def _rot(self) -> None:
         """Change bytes on tapes and in staging where nobody looks."""
-        on_tapes = [name for name in self.site.on_tapes() if "/holdfast-" not in name]
+        on_tapes = self.site.on_tapes()
         for name in self.chance.sample(on_tapes, min(len(on_tapes), self.chance.randint(0, 4))):
             path = self.site.library / name
             content = bytearray(path.read_bytes())

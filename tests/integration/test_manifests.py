@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from answers import catalogue, forget, rebuild, write_manifests, writing
 
-from holdfast.packaging.tapemanifest import is_manifest
 from holdfast.services.manifest import write_manifest
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -44,11 +43,21 @@ def filled(make_site: Callable[..., SmallSite], samples: Path) -> SmallSite:
     return site
 
 
-def manifests(site: SmallSite) -> list[str]:
-    return [name for name in site.on_tapes() if is_manifest(name.partition("/")[2])]
+def test_p5_each_write_session_leaves_a_manifest_from_which_its_packages_are_known(filled: SmallSite) -> None:
+    before = catalogue(filled)
+    assert {name.partition("/")[0] for name in filled.manifests()} == {
+        row["tape"] for row in filled.rows("select tape from copy")
+    }
+    forget(filled)
+    found = rebuild(filled)
+    assert (found.opened, found.problems) == (0, [])
+    assert {key: len(rows) for key, rows in catalogue(filled).items()} == {
+        key: len(rows) for key, rows in before.items()
+    }
 
 
 def test_p5_with_manifests_or_without_the_catalogue_is_the_same(filled: SmallSite) -> None:
+    filled.drop_manifests()
     forget(filled)
     plain = rebuild(filled)
     assert (plain.problems, plain.manifests, plain.opened) == ([], 0, plain.packages)
@@ -59,28 +68,26 @@ def test_p5_with_manifests_or_without_the_catalogue_is_the_same(filled: SmallSit
     found = rebuild(filled)
     assert found.problems == []
     assert found.opened == 0
-    assert found.manifests == len(manifests(filled)) > 1
+    assert found.manifests == len(filled.manifests()) > 1
     assert (found.packages, found.copies, found.datasets) == (plain.packages, plain.copies, plain.datasets)
     assert catalogue(filled) == before
-    for name in manifests(filled):
-        serial, _, file = name.partition("/")
-        with writing(filled, serial) as session:
-            session.delete(file)
+    filled.drop_manifests()
     forget(filled)
     assert rebuild(filled).opened == plain.packages
     assert catalogue(filled) == before
 
 
 def test_no_packages_make_no_manifest(filled: SmallSite) -> None:
+    filled.drop_manifests()
     with writing(filled, "HF0001L8") as session:
         write_manifest(filled.archive, session, [])
         write_manifest(filled.archive, session, ["0" * 26 + ".1"])
-    assert manifests(filled) == []
+    assert filled.manifests() == []
 
 
 def test_a_damaged_manifest_is_reported_and_the_packages_are_opened(filled: SmallSite) -> None:
     write_manifests(filled)
-    name, *_ = manifests(filled)
+    name, *_ = filled.manifests()
     with (filled.library / name).open("r+b") as file:
         file.seek(50)
         file.write(b"\0\1\2\3")
@@ -112,13 +119,14 @@ def test_a_manifest_is_believed_only_where_the_tape_has_the_same(filled: SmallSi
 
 
 def test_a_newer_manifest_adds_to_the_older_ones(filled: SmallSite) -> None:
+    filled.drop_manifests()
     rows = filled.rows("select tape, array_agg(package) as packages from copy group by tape order by tape")
     for row in rows:
         with writing(filled, row["tape"]) as session:
             for package in row["packages"]:
                 write_manifest(filled.archive, session, [package])
             write_manifest(filled.archive, session, row["packages"][:1])
-    assert len(manifests(filled)) == sum(len(row["packages"]) + 1 for row in rows)
+    assert len(filled.manifests()) == sum(len(row["packages"]) + 1 for row in rows)
     forget(filled)
     found = rebuild(filled)
     assert (found.opened, found.problems) == (0, [])

@@ -287,6 +287,7 @@ def test_p5_a_rebuild_reads_the_sidecars_alone_and_says_the_same(
     small.drain()
     before, sidecars = told(small, dataset), small.rows("select id, sidecar from package order by id")
     source = content_of(small.sources / "run")
+    small.drop_manifests()
     forget(small)
     names = {name for name in small.on_tapes() if not name.endswith(".holdfast.json")}
     small.faults(*(Fault(tape, "read-error", name=name) for tape, _, name in (n.partition("/") for n in names)))
@@ -306,6 +307,7 @@ def test_p5_a_rebuild_reads_the_sidecars_alone_and_says_the_same(
 @pytest.mark.parametrize("how", ["no sidecar", "no file", "damaged sidecar", "nonsense sidecar", "other file"])
 def test_p10_a_copy_without_its_other_half_is_reported_and_replaced(site: SmallSite, how: str) -> None:
     dataset, package = one(site)
+    site.drop_manifests()
     [bad, good] = site.tapes(dataset)
     beside = sidecar_name(package.name)
     expected = beside if how == "no file" else package.name

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.app import open_archive, set_up
+from holdfast.packaging.tapemanifest import is_manifest
 from holdfast.services import deliver, planner, register, show
 from holdfast.services.archive import Archive
 from holdfast.settings.reading import load
@@ -171,7 +172,22 @@ class SmallSite:
         return sorted(file.name for file in self.archive.settings.staging_path.iterdir())
 
     def on_tapes(self) -> list[str]:
-        """Return `SERIAL/NAME` of every file that the tapes show."""
+        """Return `SERIAL/NAME` of every file that the tapes show, but what they say of themselves."""
+        return [name for name in self._shown() if not is_manifest(name.partition("/")[2])]
+
+    def manifests(self) -> list[str]:
+        """Return `SERIAL/NAME` of every manifest on a tape."""
+        return [name for name in self._shown() if is_manifest(name.partition("/")[2])]
+
+    def drop_manifests(self) -> None:
+        """Have the tapes say nothing of themselves."""
+        for name in self.manifests():
+            serial, _, file = name.partition("/")
+            with self.archive.library.sessions([serial], "write") as (session,):
+                session.delete(file)
+                session.sync("dropped")
+
+    def _shown(self) -> list[str]:
         return sorted(str(file.relative_to(self.library)) for file in self.library.glob("HF*/*"))
 
     def rows(self, query: str, *args: object) -> list[dict[str, Any]]:
