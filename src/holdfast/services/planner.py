@@ -82,10 +82,28 @@ def survey_tapes(archive: Archive, conn: Connection) -> None:
             notice(archive, conn, tape.serial, counters)
 
 
-def plan(archive: Archive) -> int:
-    """Defer every job that is owed and not waiting already; return how many were deferred."""
+def plan(archive: Archive, *, thorough: bool = True) -> int:
+    """Defer every job that is owed and not waiting already; return how many were deferred.
+
+    A plan that is not `thorough` asks only what indexes answer at once, however large the archive is: it leaves out what
+    changed in the library, and what is owed although nobody said so.
+    """
     with archive.database.transaction() as conn:
         _forget_the_dead(conn)
+    if thorough:
+        _look_at_library(archive)
+        with archive.database.transaction() as conn:
+            _mend(archive, conn)
+    with archive.database.transaction() as conn:
+        deferred = _defer_owed(archive, conn)
+        half_done = [row["id"] for row in packages.all(conn, "unreleased")]
+    for package in half_done:
+        release_if_proven(archive, package)
+    sweep_staging(archive)
+    return deferred
+
+
+def _look_at_library(archive: Archive) -> None:
     try:
         with archive.database.transaction() as conn:
             survey_tapes(archive, conn)
@@ -96,13 +114,6 @@ def plan(archive: Archive) -> int:
     except LibraryUnavailable as error:
         # What needs no tape goes on, and what does says itself why it waits (P10).
         _LOG.warning("%s", error)
-    with archive.database.transaction() as conn:
-        deferred = _defer_owed(archive, conn)
-        half_done = [row["id"] for row in packages.all(conn, "unreleased")]
-    for package in half_done:
-        release_if_proven(archive, package)
-    sweep_staging(archive)
-    return deferred
 
 
 def _forget_the_dead(conn: Connection) -> None:
@@ -118,7 +129,6 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("pack", row["id"]) for row in packages.all(conn, "unclaimed", limit=_BATCH)]
     for row in datasets.all(conn, "unclosed"):
         close_if_packed(archive, conn, row["id"])
-    _mend(archive, conn)
     owed += [("write", "next")] if _worth_writing(archive, conn) else []
     owed += [("check", row["tape"]) for row in copies.all(conn, "unread")]
     owed += [("erase", tape) for tape in {row["tape"] for row in copies.all(conn, "to_erase", tape=None, limit=_BATCH)}]

@@ -87,7 +87,12 @@ select id from package where state in ('planned', 'packing') and next_try <= now
 order by id limit %(limit)s
 
 -- unreleased --
-select id from package where state = 'staged'
+-- Packages that are proven, and whose staging nobody freed.
+select package.id from package join dataset on dataset.id = package.dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where package.state = 'staged'
+  and not exists (select from copy where package = package.id and state in ('planned', 'writing', 'written'))
+  and (select count(distinct tape) from copy where package = package.id and state = 'verified') >= (profile.body->>'copies')::int
 
 -- in_staging --
 select id, attempt from package where state in ('packing', 'staged')
