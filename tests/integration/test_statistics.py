@@ -37,7 +37,7 @@ def test_the_numbers_are_those_of_the_archive(site: SmallSite) -> None:
     assert (found.files, found.bytes_archived) == (3, 500_001)
     assert (found.bytes_on_disk, found.bytes_recovered) == (200_000, 300_001)
     assert found.bytes_on_tape == found.bytes_last_day == 2 * found.bytes_packed
-    assert 0 < found.occupancy < 1
+    assert 0 < found.occupancy < found.filling < 1
     assert (found.tapes, found.tapes_faulty, found.copies_verified, found.copies_lost) == (4, 0, 4, 0)
     assert found.write_rate > 0
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from holdfast.services.queue import recall
 from holdfast.services.write import write
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
@@ -133,6 +134,21 @@ def test_a_family_stays_together_and_batches_apart(site: SmallSite) -> None:
         "select distinct families, twin = any(%s) as twins from tape where serial in (%s, %s)", [one, two], one, two
     )
     assert families == [{"families": ["20260001"], "twins": True}]
+
+
+def test_p9_when_staging_is_nearly_full_writing_goes_before_reading(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(staging__limit=1_000_000)
+    safe = site.archive_folder({"f": sample(100_000, "safe")}, name="safe")
+    site.drain()
+    site.ran.clear()
+    pack_all(site, 400_000, 400_000)
+    request = site.ask(safe)
+    recall(site.archive, "next")
+    [part] = site.request(request).parts
+    assert part.problem
+    assert "left to writing" in part.problem.sentence
+    site.drain()
+    assert site.request(request).state == "delivered"
 
 
 @pytest.mark.parametrize("copies", [1, 3])

@@ -98,6 +98,10 @@ def test_filling_counts_tapes_in_use() -> None:
         (Load(600 * GB, 9, 0.0, 0, 5, 1), None),
         (Load(GB, 10_000, 0.0, 0, 5, 0), "amount"),
         (Load(70_000 * GB, 900, 0.0, 0, 5, 3), "buffer"),
+        (Load(2_000 * GB, 9, 0.0, 2, 5, 1, drives=4), None),
+        (Load(2_000 * GB, 9, 0.0, 2, 0, 1, drives=4), "amount"),
+        (Load(2_000 * GB, 9, 0.0, 4, 5, 1, drives=6), "amount"),
+        (Load(2_000 * GB, 9, 0.0, 2, 5, 0, drives=2), "amount"),
     ],
 )
 def test_a_write_mount_is_warranted_by_amount_age_or_buffer(load: Load, why: str | None) -> None:

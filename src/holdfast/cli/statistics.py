@@ -30,6 +30,7 @@ def _statistics(found: Statistics) -> None:
         ("sources on disk", size(found.bytes_on_disk)),
         ("primary storage recovered", size(found.bytes_recovered)),
         ("occupancy", f"{found.occupancy:.1%} of {size(found.capacity)} on {found.tapes} tapes"),
+        ("filling", f"{found.filling:.1%} of the tapes that hold anything"),
         ("faulty tapes", f"{found.tapes_faulty}"),
         ("success", f"{found.success:.4%} ({found.copies_lost} copies lost)"),
         ("written in 24 hours", f"{size(found.bytes_last_day)}, {size(found.write_rate)}/s for each drive"),

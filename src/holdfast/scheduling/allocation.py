@@ -141,18 +141,22 @@ class Load:
     free_drives: int
     recalls: int  # requests that wait for a drive
     sessions: int  # write sessions that run
+    drives: int = 0  # that can be used; 0: as many as anybody wants
 
 
 def warranted(load: Load, writing: Writing) -> str | None:
     """Return why two drives should write now, or None: it is better to wait for more.
 
     The thresholds follow the load: with drives to spare one segment is enough, and every session that runs already
-    asks for as much again. A buffer that fills up goes before everything.
+    asks for as much again. While somebody waits to read, one drive is left for that; of two drives, who comes first has
+    them. A buffer that fills up goes before everything.
     """
     if not load.waiting:
         return None
     if load.waiting >= writing.pressing * writing.buffer:
         return "buffer"
+    if load.recalls and 2 < load.drives <= 2 * load.sessions + 2:  # noqa: PLR2004 (a pair)
+        return None  # one drive stays for those who wait to read
     enough = writing.enough * (1 + load.sessions)
     if load.waiting >= enough or load.files >= writing.enough_files * (1 + load.sessions):
         return "amount"

@@ -192,16 +192,26 @@ def _look(archive: Archive, conn: Connection, ours: Sequence[str] = ()) -> tuple
     return shelf, [Due(row, row["copies"]) for row in packages.all(conn, "to_write", ours=list(ours), limit=_LOOK)]
 
 
+def writing_presses(archive: Archive, conn: Connection) -> bool:
+    """Say whether staging is so full of what can be written that writing goes before reading."""
+    limit = archive.settings.staging.limit
+    if not limit or not packages.all(conn, "to_write", ours=[], limit=1):
+        return False
+    staged = packages.first(conn, "staged_bytes")
+    return staged is not None and staged["bytes"] >= Writing().pressing * limit
+
+
 def _worth_it(archive: Archive, conn: Connection, waiting: Sequence[Due], *, sessions: int) -> bool:
     rule, limit = archive.settings.write, archive.settings.staging.limit
-    drives = archive.library.drives().values()
+    drives = archive.library.drives()
     load = Load(
         waiting=sum(due.needed for due in waiting),
         files=len(waiting),
         oldest=max(time.time() - waiting[0].package["since"].timestamp(), 0.0),
-        free_drives=sum(tape is None for tape in drives),
+        free_drives=sum(tape is None for tape in drives.values()),
         recalls=int(somebody_waits(conn)),
         sessions=sessions,
+        drives=len(drives.keys() - archive.library.drives_out().keys()),
     )
     writing = Writing(enough=rule.enough, enough_files=rule.enough_files, age=rule.age, session=rule.session)
     return bool(warranted(load, replace(writing, buffer=limit) if limit else writing))

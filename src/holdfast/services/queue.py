@@ -20,6 +20,7 @@ from holdfast.errors import Busy, HoldfastError, LibraryUnavailable, MediumFaile
 from holdfast.scheduling.asks import Ask, Extent, Policy, Tape
 from holdfast.scheduling.geometry import WrapMap, medium_of
 from holdfast.scheduling.recalls import Recalls
+from holdfast.services.allocate import writing_presses
 from holdfast.services.archive import Archive, described
 from holdfast.services.deliver import deliver
 from holdfast.services.doubt import suspect
@@ -95,6 +96,13 @@ def _policy(chosen: Recall) -> Policy:
     )
 
 
+def _writing_first(archive: Archive) -> bool:
+    """Say whether the drives that are free are left to those who write."""
+    free = sum(tape is None for tape in archive.library.drives().values())
+    with archive.database.transaction() as conn:
+        return free <= 2 and writing_presses(archive, conn)  # noqa: PLR2004 (a pair)
+
+
 def _usable(archive: Archive) -> int:
     return len(archive.library.drives().keys() - archive.library.drives_out().keys())
 
@@ -103,6 +111,9 @@ def _read_next(archive: Archive, rows: Sequence[Row]) -> bool:
     """Read the most worthwhile tape that nobody reads; say whether it is worth going on. Raises LibraryUnavailable."""
     queue = queue_of(archive, rows)
     ranked = list(queue.ranked(time.time(), _usable(archive)))
+    if ranked and _writing_first(archive):
+        _tell(archive, rows, Busy(what="Staging is nearly full: the free drives are left to writing."))
+        return False
     if len(ranked) > 1:  # there is work for others too
         with archive.database.transaction() as conn:
             jobs.defer(conn, "recall", "next")

@@ -17,10 +17,12 @@ def statistics(archive: Archive) -> Statistics:
     """Return the whole archive in numbers."""
     with archive.database.transaction() as conn:
         row = numbers.first(conn, "statistics") or {}
-    used, written = row.pop("used"), row["copies_verified"] + row["copies_lost"]
+    used, begun = row.pop("used"), row.pop("begun")
+    written = row["copies_verified"] + row["copies_lost"]
     return Statistics(
         **row,
         occupancy=used / row["capacity"] if row["capacity"] else 0.0,
+        filling=used / begun if begun else 1.0,
         success=row["copies_verified"] / written if written else 1.0,
     )
 

@@ -25,6 +25,7 @@ class Statistics(Model):
     tapes_faulty: int = Field(description="broken or suspect")
     capacity: int = Field(description="of all tapes that are not retired")
     occupancy: float = Field(description="share of the capacity that is used, 0 to 1")
+    filling: float = Field(description="the same of tapes that hold anything: how well they are filled")
     copies_verified: int
     copies_lost: int
     success: float = Field(description="share of the copies that were written and not lost, 0 to 1")

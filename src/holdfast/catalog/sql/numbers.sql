@@ -16,7 +16,8 @@ from (
     coalesce(sum(size) filter (where written_at > now() - interval '24 hours'), 0)::bigint as bytes_last_day
   from copy) as c, (
   select count(*) as tapes, count(*) filter (where state in ('broken', 'suspect')) as tapes_faulty,
-    coalesce(sum(capacity), 0)::bigint as capacity, coalesce(sum(capacity - free), 0)::bigint as used
+    coalesce(sum(capacity), 0)::bigint as capacity, coalesce(sum(capacity - free), 0)::bigint as used,
+    coalesce(sum(capacity) filter (where free < capacity), 0)::bigint as begun
   from tape where state <> 'retired') as t
 
 -- packages --
