@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from unittest.mock import Mock
 
 import pytest
 
 from holdfast.errors import NoSpace
-from holdfast.services import finish, free, show
+from holdfast.services import check, finish, free, show
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -111,6 +112,41 @@ def test_p10_a_part_that_is_bad_everywhere_costs_its_file_only(small: SmallSite)
     assert [item.path for item in done.undelivered] == ["big"]
     assert not (small.destinations / "back" / "big").exists()
     assert (small.destinations / "back" / "z" / "small").read_bytes() == b"small"
+
+
+@pytest.mark.parametrize("how", ["files gone", "files cut", "tapes gone"])
+def test_p10_both_twins_of_a_package_are_destroyed_the_rest_comes_and_the_loss_is_named(
+    small: SmallSite, how: str
+) -> None:
+    files = {f"{n:03}": sample(40_000, f"{n}") for n in range(60)}
+    dataset = small.archive_folder(files)
+    small.drain()
+    free.want_release(small.archive, dataset, person="tester", apply=True)
+    small.drain()
+    victim = small.show(dataset).packages[1]
+    twins = [copy.tape or "" for copy in victim.copies]
+    gone = {victim.name}
+    if how == "tapes gone":
+        for serial in twins:
+            (small.library / serial).rename(small.library.parent / serial)
+        gone = {p.name for p in small.show(dataset).packages if {copy.tape for copy in p.copies} <= {*twins}}
+    else:
+        for serial in twins:
+            file = small.library / serial / victim.name
+            file.unlink() if how == "files gone" else os.truncate(file, 5000)
+    request = small.ask(dataset)
+    small.drain()
+    asked = small.request(request)
+    missing = {item.path for item in asked.undelivered}
+    here = {path.name for path in (small.destinations / "back").iterdir()}
+    assert asked.state in {"delivered", "failed"}
+    assert missing | here == set(files)
+    assert missing & here == set()
+    assert 0 < len(missing) == sum(p.files for p in small.show(dataset).packages if p.name in gone)
+    check.want_check(small.archive, dataset, person="tester")
+    small.drain()
+    assert {event.body["name"] for event in small.events("package.lost")} == gone
+    assert small.show(dataset).availability == "unavailable"
 
 
 def test_p3_release_of_a_file_in_parts_compares_the_whole(small: SmallSite) -> None:

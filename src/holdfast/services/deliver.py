@@ -23,6 +23,7 @@ from holdfast.errors import (
     Busy,
     Cancelled,
     Conflict,
+    Damaged,
     HoldfastError,
     IntegrityError,
     InvalidInput,
@@ -268,7 +269,7 @@ class _Delivery:
                 self._from(copy, target, session)
             except Busy as error:
                 busy = error
-            except MediumFailed as error:
+            except (MediumFailed, NotFound, IntegrityError) as error:  # it cannot be read, is gone, or is another file
                 suspect(self.archive, self.package, copy, error)
         if self.left and busy:
             raise busy
@@ -302,6 +303,9 @@ class _Delivery:
 
         mount = nullcontext((given,)) if given else mounted(self.archive, [copy["tape"]], "read", "recall")
         with mount as (session,):
+            file, size = session.find(self.package["name"]), self.package["size"]
+            if file and file.size != size:
+                raise Damaged(name=file.name, why=f"it has {file.size} bytes on tape {session.serial}, {size} were written")
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,
