@@ -122,6 +122,7 @@ class LiveSite:
         plan = self.until(env, lambda client: client.release(dataset, apply=True, key="free").id)
         assert self.until(env, lambda client: _released(client, plan)) == ("done", 0)
         assert _digests(self.source) == {}
+        self._through_the_buffer(env, dataset)
         checked = self.until(env, lambda client: client.check(dataset))
         self.until(
             env, lambda client: _checked(client, dataset, len(checked.copies), checked.asked_at.timestamp()) or None
@@ -131,10 +132,20 @@ class LiveSite:
         kinds = [event.kind for event in self.until(env, lambda client: list(client.events_all()))]
         assert [kinds.count(kind) for kind in ("dataset.closed", "dataset.safe", "source.released")] == [1, 1, 1]
 
+    def _through_the_buffer(self, env: dict[str, str], dataset: str) -> None:
+        """Have the files staged, and go again."""
+        staged = self.until(env, lambda client: client.stage(dataset, keep=3600, key="stage").id)
+        assert self.until(env, lambda client: _ended(client, staged)) == ("ready", 0)
+        there = Path(self.until(env, lambda client: client.request(staged)).destination)
+        assert _digests(there) == {name: hashlib.sha512(data).hexdigest() for name, data in self.files.items()}
+        self.until(env, lambda client: client.unstage(staged))
+        self.until(env, lambda client: client.request(staged).state == "expired" or None)
+        self.until(env, lambda _: not there.exists() or None)
+
 
 def _ended(client: Client, request: str) -> tuple[str, int] | None:
     found = client.request(request)
-    return (found.state, found.failed_files) if found.state in {"delivered", "failed", "cancelled"} else None
+    return (found.state, found.failed_files) if found.state in {"delivered", "ready", "failed", "cancelled"} else None
 
 
 def _released(client: Client, release: str) -> tuple[str, int] | None:

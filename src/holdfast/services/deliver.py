@@ -305,7 +305,9 @@ class _Delivery:
         with mount as (session,):
             file, size = session.find(self.package["name"]), self.package["size"]
             if file and file.size != size:
-                raise Damaged(name=file.name, why=f"it has {file.size} bytes on tape {session.serial}, {size} were written")
+                raise Damaged(
+                    name=file.name, why=f"it has {file.size} bytes on tape {session.serial}, {size} were written"
+                )
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,
