@@ -95,7 +95,7 @@ def foretell(found: Request) -> None:
             f"Expected at {moment(found.expected)}, between {moment(found.earliest)} and {moment(found.latest)} in nine "
             "of ten cases."
         )
-    if found.reason:
+    if found.reason and found.state != "asked":  # `tell` says why that one waits
         say(found.reason)
 
 
@@ -121,7 +121,7 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
                 give(found)
             else:
                 say(
-                    f"Request {found.id} for dataset {found.dataset} is {found.state}; asked {moment(found.created_at)}"
+                    f"Request {found.id} for dataset {found.dataset} is {found.state}; it was made {moment(found.created_at)}"
                     f"{f', ended {moment(found.ended_at)}' if found.ended_at else ''}."
                 )
                 foretell(found)
