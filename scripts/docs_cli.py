@@ -46,11 +46,13 @@ def page() -> str:
     """Return the page as Markdown."""
     parts = [_HEAD, *_exit_rows(), "\n"]
     context = click.Context(commands, info_name="holdfast")
-    for name in commands.list_commands(context):
-        command = commands.get_command(context, name)
-        assert command is not None  # noqa: S101 - it was listed
-        parts.append(_section(name, command, context))
+    parts.append(_sections(commands, context, "##"))
     return "".join(parts)
+
+
+def _sections(group: click.Group, context: click.Context, mark: str) -> str:
+    below = [(name, group.get_command(context, name)) for name in group.list_commands(context)]
+    return "".join(_section(name, command, context, mark) for name, command in below if command)
 
 
 def _exit_rows() -> list[str]:
@@ -61,14 +63,14 @@ def _exit_rows() -> list[str]:
     return [f"| {code} | {text} |\n" for code, text in sorted(rows.items())]
 
 
-def _section(name: str, command: click.Command, parent: click.Context, mark: str = "##") -> str:
+def _section(name: str, command: click.Command, parent: click.Context, mark: str) -> str:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
     about = re.sub(r"[ \t]*\n[ \t]*", "\n", (command.help or "").strip())
     path = context.command_path
     text = f"{mark} {path}\n\n{about}\n\n"
     if isinstance(command, click.Group):
-        return text + "".join(_section(key, below, context, "###") for key, below in command.commands.items())
+        return text + _sections(command, context, "###")
     text += f"    {path} {usage}\n\n| option | meaning |\n|---|---|\n"
     options = [item for item in command.get_params(context) if isinstance(item, click.Option) and item.name != "help"]
     return text + "".join(_row(item, context) for item in options) + "\n"

@@ -171,7 +171,7 @@ class NoTapeAvailable(TransientError):
 
     code = "no-tape"
     template = "No tape has room for {size} bytes."
-    advice = "Add tapes to the library; the work goes on by itself."
+    advice = "Of each tape library.reserve stays free. Add tapes to the library; the work goes on by itself."
 
 
 class Cancelled(TransientError):
@@ -249,7 +249,9 @@ class MediumFailed(OperatorNeeded):
 
     code = "medium-failed"
     template = "{medium} failed: {why}."
-    advice = "It gets no more writes; its content is copied elsewhere by itself. Inspect or replace it."
+    advice = (
+        "It gets no more writes; what is on it is still read where it can be. Inspect it, or empty it and replace it."
+    )
 
 
 class TapeFrozen(MediumFailed):

@@ -27,7 +27,7 @@ FAULTS = int(os.environ.get("HOLDFAST_TEST_FAULTS", "100000"))
 SEED = int(os.environ.get("HOLDFAST_TEST_SEED", "20261122"))
 PROCESSES = min(os.cpu_count() or 1, 8)
 # What a fault costs differs a thousandfold: damage to a package in memory, a tape that fails, a whole archive around it.
-SHARES = {"packages": 0.74, "tapes": 0.255, "archive": 0.005}
+SHARES = {"packages": 0.9, "tapes": 0.098, "archive": 0.002}
 MEMORY = Path("/dev/shm")
 
 Run = Callable[..., tuple[Counter[str], list[str]]]

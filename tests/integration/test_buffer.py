@@ -90,7 +90,7 @@ def test_a_pin_is_prolonged_and_never_shortened(site: SmallSite, dataset: str) -
     site.drain()
     assert site.request(request).state == "ready"
     assert len(site.events("request.kept")) == 4
-    with pytest.raises(InvalidInput, match="2592000 seconds at most"):
+    with pytest.raises(InvalidInput, match="30 days at most, not 31"):
         buffer.keep(site.archive, request, person="tester", seconds=31 * DAY)
 
 
@@ -138,6 +138,8 @@ def test_p9_requests_beyond_the_mark_wait_and_come_in_waves(make_site: Callable[
     assert waiting[0]
     assert waiting[0].who == "nobody"
     assert "up to its mark" in waiting[0].sentence
+    beyond = site.request(asked[1])
+    assert (beyond.reason, beyond.place, beyond.expected) == (waiting[0].sentence, None, None)
     site.drain()
     assert states() == ["ready", "asked", "asked", "asked"]
     over(site, asked[0])

@@ -13,6 +13,7 @@ from holdfast.services import deliver, finish, free, show
 from holdfast.services.check import check
 from holdfast.services.pack import pack
 from holdfast.services.planner import plan
+from holdfast.services.queue import recall
 from holdfast.services.register import survey
 from holdfast.services.write import write
 from holdfast.testing.faults import sample
@@ -225,3 +226,16 @@ def test_p11_planning_twice_defers_nothing_twice(site: SmallSite) -> None:
     assert plan(site.archive) == 1
     assert plan(site.archive) == 0
     assert len(site.rows("select * from procrastinate_jobs")) == 1
+
+
+def test_p9_who_asks_before_it_is_on_tape_waits_until_it_is(site: SmallSite) -> None:
+    dataset = site.archive_folder(FILES)
+    site.drain(until=lambda: site.show(dataset).state == "closed")
+    site.rows("delete from procrastinate_jobs")
+    request = site.ask(dataset)
+    recall(site.archive, "next")
+    [part] = site.request(request).parts
+    assert part.problem
+    assert "not on any tape yet" in part.problem.sentence
+    site.drain()
+    assert (site.request(request).state, site.request(request).undelivered) == ("delivered", [])

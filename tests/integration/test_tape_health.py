@@ -163,6 +163,8 @@ def test_a_simulated_tape_is_made(site: SmallSite) -> None:
             add(serial, media=media)
     with pytest.raises(InvalidInput, match="too small"):
         add("HF0103L8", 5)
+    assert add("HF0104L9") == "active"
+    assert tapes.tape(site.archive, "HF0104L9").media_type == "L9"  # others have types here, so its bar code counts
 
 
 def test_an_exported_tape_is_not_missed(site: SmallSite) -> None:

@@ -53,6 +53,7 @@ def test_a_disabled_tape_is_neither_written_nor_read_and_says_why(site: SmallSit
     waits = site.request(request).parts[0].problem
     assert waits is not None
     assert f"{one} is disabled (Taken out of use: it rattles)" in waits.sentence
+    assert site.request(request).reason == waits.sentence
     assert site.rows("select * from copy where check_wanted is not null") != []
     tapes.enable(site.archive, two, person="op")
     site.drain()

@@ -78,6 +78,9 @@ def test_a_tape_whose_twin_is_gone_gets_another_one() -> None:
     assert allocation.choose(rooms, GB, 1) == ("N1",)
     assert allocation.choose(rooms, GB, 1, avoid={"N1", "N2"}) == ("A",)
     assert allocation.choose(rooms, GB, 3) == ("A", "N1", "N2")
+    mixed = [room("L", 9_000, medium="L8"), room("L0", 11_000, medium="L8"), room("M", 100)]
+    assert allocation.choose(mixed, GB, 1) == ("M",)
+    assert allocation.choose(mixed, GB, 1, avoid={"L"}) == ("L0",)
 
 
 def test_filling_counts_tapes_in_use() -> None:

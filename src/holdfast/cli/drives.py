@@ -42,7 +42,7 @@ def list_drives(as_json: bool, data: str) -> None:
 def _row(item: Drive) -> tuple[str, ...]:
     notes = [told(item), *item.alerts]
     if item.undecided:
-        notes.append(f"drive or one of {', '.join(item.undecided)}")
+        notes.append(f"it failed with {', '.join(item.undecided)}; nobody knows yet whether tape or drive is to blame")
     return (
         item.drive, item.kind or "any", item.tape or "-", f"{item.mounts}", f"{item.failures}", size(item.bytes_read),
         size(item.bytes_written), f"{item.recovered_errors}", f"{item.permanent_errors}", f"{item.busy:.0%}",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that bring files back: get, requests, cancel."""
+"""Commands that bring files back: get, requests, cancel; and `holdfast admin request`."""
 
 from __future__ import annotations
 
@@ -80,10 +80,8 @@ def tell(found: Request) -> None:
     if found.state == "expired":
         say("Its time is over: its files were removed from the buffer. They are in the archive; stage them again.")
         return
-    say(
-        f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}, "
-        "each with the checksum it was archived with."
-    )
+    proven = ", each with the checksum it was archived with" if found.done_files else ""
+    say(f"{found.done_files} of {found.files} files ({size(found.done_bytes)}) are in {found.destination}{proven}.")
     if found.state == "ready":
         say(f"They stay until {moment(found.expires_at)}. Longer: holdfast keep {found.id} TIME")
     if found.state == "asked" and found.problem:
@@ -97,7 +95,7 @@ def foretell(found: Request) -> None:
             f"Expected at {moment(found.expected)}, between {moment(found.earliest)} and {moment(found.latest)} in nine "
             "of ten cases."
         )
-    if found.reason:
+    if found.reason and found.state != "asked":  # `tell` says why that one waits
         say(found.reason)
 
 
@@ -123,7 +121,8 @@ def requests(request: str | None, as_json: bool, data: str) -> None:
                 give(found)
             else:
                 say(
-                    f"Request {found.id} for dataset {found.dataset} is {found.state}, since {moment(found.created_at)}."
+                    f"Request {found.id} for dataset {found.dataset} is {found.state}; it was made {moment(found.created_at)}"
+                    f"{f', ended {moment(found.ended_at)}' if found.ended_at else ''}."
                 )
                 foretell(found)
                 tell(found)
@@ -162,4 +161,27 @@ def cancel(request: str, as_json: bool, data: str) -> None:
         say(f"Request {found.id} is {found.state}.")
 
 
-COMMANDS = (get, requests, cancel)
+@click.group()
+def request() -> None:
+    """Work on what people asked for."""
+
+
+@request.command("priority")
+@click.argument("ident", metavar="ID")
+@click.argument("number", metavar="N", type=PRIORITY)
+@data_option
+@json_option
+def change_priority(ident: str, number: int, data: str, as_json: bool) -> None:
+    """Change how soon request ID is served: N from -10 to 10, 0 is usual, and each step doubles its weight.
+
+    Put `--` before a number below 0.
+    """
+    with connect(data) as client:
+        found = client.prioritise(ident, number)
+    if as_json:
+        give(found)
+    else:
+        say(f"Request {found.id} has priority {found.priority}.{f' {found.reason}' if found.reason else ''}")
+
+
+COMMANDS = (get, requests, cancel, request)

@@ -204,7 +204,7 @@ def _status(found: Status) -> None:
     if found.errors:
         say("\nlast errors:")
     for error in found.errors:
-        say(f"  {moment(error.at)}  {error.kind}  {error.dataset or ''}  {error.sentence}")
+        say(f"  {moment(error.at)}  {error.kind}  {error.dataset or '-'}  {error.sentence}")
 
 
 COMMANDS = (ls, show, find, events, status)

@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Final
 
 import click
 
 from holdfast import __version__
 from holdfast.cli.exits import INTERRUPTED, exit_code
+from holdfast.cli.lazy import LazyGroup
 from holdfast.cli.output import complain
 from holdfast.errors import HoldfastError
 
-# Command -> its module. A command is imported when it is used: `ls` need not wait for the database's libraries, and
-# this layer need not know the one above it, which starts the processes of a site.
+# Command -> its module, by name: this layer need not know the one above it, which starts the processes of a site.
 _COMMANDS: Final = {
     "up": "holdfast.parts",
     "archive": "holdfast.cli.make",
@@ -44,21 +43,9 @@ _COMMANDS: Final = {
 }
 
 
-class _Commands(click.Group):
-    """A group whose commands are imported when they are wanted, in the order people meet them."""
-
-    def list_commands(self, _context: click.Context) -> list[str]:
-        return list(_COMMANDS)
-
-    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
-            return None
-        module = import_module(_COMMANDS[name])
-        found: click.Command = next(command for command in module.COMMANDS if command.name == name)
-        return found
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup, modules=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="holdfast")
 def commands() -> None:
     """Holdfast keeps scientific data: on two tapes, proven, and found again.

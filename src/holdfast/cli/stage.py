@@ -67,7 +67,7 @@ def unstage(request: str, as_json: bool, data: str) -> None:
     """Have what request ID staged removed from the buffer now; it stays in the archive."""
     with connect(data) as client:
         found = client.unstage(request)
-    _say(found, as_json=as_json)
+    give(found) if as_json else say(f"What request {request} staged leaves the buffer. It stays in the archive.")
 
 
 def _say(found: Request, *, as_json: bool) -> None:

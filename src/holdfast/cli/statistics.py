@@ -39,7 +39,7 @@ def _statistics(found: Statistics) -> None:
 
 
 @click.command()
-@click.option("--search", default="", help="Part of a name, a dataset, or a tape.")
+@click.option("--search", default="", help="Part of a name, or the whole of a dataset's ID or a tape's serial.")
 @click.option("--csv", "as_csv", is_flag=True, help="The whole table as CSV.")
 @json_option
 @data_option
@@ -54,7 +54,7 @@ def packages(search: str, as_csv: bool, as_json: bool, data: str) -> None:
     if as_json:
         give(page)
         return
-    head = ("package", "tape 1", "tape 2", "blake3", "files", "stored")
+    head = ("package", "tape 1", "tape 2", "blake3", "raw", "stored")
     rows = [
         (p.id, p.tape1 or "-", p.tape2 or "-", (p.blake3 or "-")[:16], size(p.payload), size(p.size))
         for p in page.items

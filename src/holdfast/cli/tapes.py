@@ -10,6 +10,7 @@ import click
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import duration, give, moment, say, size, table
+from holdfast.model.lifecycle import MOVES
 from holdfast.settings.values import Size, parse
 from holdfast.wire.tapes import NewTape, Tape, TapeDetail, Wear
 
@@ -22,7 +23,7 @@ def tape() -> None:
 
 
 @tape.command("list")
-@click.option("--state", help="Only tapes in this state.")
+@click.option("--state", type=click.Choice(list(MOVES["tape"])), help="Only tapes in this state.")
 @json_option
 @data_option
 def list_tapes(state: str | None, as_json: bool, data: str) -> None:
@@ -196,7 +197,8 @@ def retire(serial: str, apply: bool, as_json: bool, data: str) -> None:
         for package in found.short[:_NAMED]:
             say(f"  {package}")
     else:
-        say(f"Tape {serial} can be retired: its {found.copies} copies are not needed. Repeat with --apply.")
+        why = f"its {found.copies} copies are not needed" if found.copies else "nothing on it counts"
+        say(f"Tape {serial} can be retired: {why}. Repeat with --apply.")
 
 
 @tape.command()
@@ -225,7 +227,7 @@ def repack(serials: tuple[str, ...], media: str, apply: bool, as_json: bool, dat
     elif found.bytes > found.room:
         say("That is too little: add tapes first.")
     else:
-        say(f"It takes about {duration(found.seconds)} of all drives. Repeat with --apply.")
+        say(f"All drives together are busy with it for {duration(found.seconds)}. Repeat with --apply.")
 
 
 COMMANDS = (tape,)

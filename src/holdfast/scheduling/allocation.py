@@ -63,15 +63,16 @@ def choose(
 
     Tapes in `busy` are being written by others; those in `avoid` have the package already, or had it.
     """
+    rooms = list(rooms)
     usable = [room for room in rooms if room.serial not in avoid]
     if count == 2:  # noqa: PLR2004 (twins)
         return choose_pair(usable, size, family=family, open_pairs=open_pairs, busy=busy) or ()
     fitting = [room for room in usable if room.free >= size and room.serial not in busy]
     # Single copies go beside others of their kind, rather than make twins unequally full.
     fitting.sort(key=lambda room: (bool(room.twin) == (count == 1), room.free, room.serial))
-    for medium in sorted(
-        {room.medium for room in fitting}, key=lambda m: next(r.free for r in fitting if r.medium == m)
-    ):
+    alike = {room.medium for room in rooms if room.serial in avoid}  # a new twin is of the generation of the other
+    media = sorted({room.medium for room in fitting}, key=lambda m: next(r.free for r in fitting if r.medium == m))
+    for medium in sorted(media, key=lambda medium: medium not in alike):
         same = [room.serial for room in fitting if room.medium == medium][:count]
         if len(same) == count:
             return tuple(same)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection, Row
@@ -25,6 +26,8 @@ from holdfast.crashpoint import crash_point
 from holdfast.errors import Busy, Conflict, HoldfastError, InvalidInput, NoSpace, NotFound, OperatorNeeded
 from holdfast.services.archive import Archive, described
 from holdfast.services.reserve import FILE_COST, existing, release, reserve
+
+_DAY: Final = 86400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def lifetime(archive: Archive, keep: float | None) -> float:
         return min(buffer.lifetime, buffer.longest)
     if not 0 <= keep <= buffer.longest:
         raise InvalidInput(
-            what=f"Files are kept in the buffer for {buffer.longest:.0f} seconds at most, not {keep:.0f}."
+            what=f"Files are kept in the buffer for {buffer.longest / _DAY:.3g} days at most, not {keep / _DAY:.3g}."
         )
     return keep
 

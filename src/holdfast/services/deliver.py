@@ -280,9 +280,11 @@ class _Delivery:
             self.failed.setdefault(packed.entry.path, self.failed.get(key[0], unreadable))
 
     def _copies(self) -> list[Row]:
-        """Return the copies on tapes in use. Raises Busy when there are only others."""
+        """Return the copies on tapes in use. Raises Busy when there are only others, or none yet."""
         with self.archive.database.transaction() as conn:
             rows = copies.all(conn, "readable", package=self.package["id"])
+        if not rows and self.package["state"] == "staged":
+            raise Busy(what=f"{self.package['name']} is not on any tape yet: it is brought when it is.")
         usable = [row for row in rows if row["tape_state"] not in OUT_OF_USE]
         if rows and not usable:
             where = "; ".join(_out_of_use(row) for row in rows)

@@ -100,7 +100,8 @@ def _look(archive: Archive, line: Row | None) -> _Look:
         if row["problem"] and row["problem"]["code"] == LibraryUnavailable.code:
             unknown.setdefault(request, row["problem"]["sentence"])
         elif estimate is None:
-            unknown.setdefault(request, _NO_TAPE)
+            # Whoever tried to read it has said which tapes it needs, and why each cannot be had.
+            unknown.setdefault(request, row["problem"]["sentence"] if row["problem"] else _NO_TAPE)
         elif request not in known or estimate.latest > known[request].latest:
             known[request] = estimate
     return _Look(line, at, now, speed, known, unknown)

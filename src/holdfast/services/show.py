@@ -208,7 +208,7 @@ def request_list(archive: Archive, *, before: tuple[datetime, str] | None, limit
 
 
 def _requests(archive: Archive, rows: list[Row]) -> list[Request]:
-    expected = arrivals(archive, [row["id"] for row in rows if row["state"] in {"asked", "waiting", "recalling"}])
+    expected = arrivals(archive, [row["id"] for row in rows if row["state"] in {"waiting", "recalling"}])
     with archive.database.transaction() as conn:
         return [_request(conn, row, expected.get(row["id"])) for row in rows]
 
@@ -220,6 +220,9 @@ def _request(conn: Connection, row: Row, arrival: Arrival | None) -> Request:
         parts.append(RequestPart(**{key: part[key] for key in keep}, problem=problem_of(part)))
     problems = requests.all(conn, "problems", request=row["id"], limit=_UNDELIVERED)
     told = asdict(arrival) if arrival else dict.fromkeys(("place", "expected", "earliest", "latest", "reason"))
+    problem = problem_of(row)
+    if row["state"] == "asked" and problem:  # no tape is asked for it yet: nobody knows when others leave the buffer
+        told["reason"] = problem.sentence
     made = {"destination", "parts", "undelivered", "problem", "done_files", "done_bytes"}
     return Request(
         **{key: row[key] for key in Request.model_fields.keys() - made - told.keys()},
@@ -231,7 +234,7 @@ def _request(conn: Connection, row: Row, arrival: Arrival | None) -> Request:
         undelivered=[
             Undelivered(path=printable(bytes(p["path"])), code=p["code"], sentence=p["sentence"]) for p in problems
         ],
-        problem=problem_of(row),
+        problem=problem,
     )
 
 

@@ -194,9 +194,9 @@ class SimulatedLibrary:
             yield opened
 
     def make_tape(self, serial: str, *, capacity: int, media_type: str) -> None:
-        """Make a new tape, of `capacity` bytes and a media type or "" for one that goes in every drive.
+        """Make a new tape, of `capacity` bytes and a media type or "" for the usual one.
 
-        Raises InvalidInput for a serial that is not that of such a tape, Conflict when it is there already.
+        That is what its bar code says or, in a library of tapes without types, none: it goes in every drive. Raises InvalidInput for a serial that is not that of such a tape, Conflict when it is there already.
         """
         known = bar_code_type(serial)
         if not known or media_type not in {"", known}:
@@ -210,6 +210,7 @@ class SimulatedLibrary:
             layout = self._layout()
             if serial in layout.tapes:
                 raise Conflict(what=f"Tape {serial} is in the library already.")
+            media_type = media_type or (known if layout.media else "")
             self._make(serial, media_type or _NO_TYPE, Index(capacity=capacity, early_warning=warning))
             homes = {**layout.tapes, serial: f"slot {len(layout.tapes) + 1}"}
             typed = {**layout.media, serial: media_type} if media_type else layout.media

@@ -339,7 +339,7 @@ class SimulatedVolume:
         else:
             os.truncate(path, 0)
             self._write_index(lock_state)
-        raise OSError(errno.EROFS, f"permanent write error, {describe_lock(lock_state)}")
+        raise OSError(errno.EROFS, describe_lock(lock_state))
 
     def _limit(self) -> int:
         return limit(self._library, self.serial, self._index)

@@ -99,7 +99,7 @@ where request_part.state in ('waiting', 'recalling') and request_part.next_try <
 order by request.created_at, request_part.request, request_part.package, copy.number, copy.id limit %(limit)s
 
 -- expected --
--- All that waits or is delivered now, with the copy that it is to be read from: the first of those in `recallable`.
+-- All that waits for tape or is delivered now, with the copy that it is to be read from: the first of those in `recallable`.
 select request_part.request, request_part.package, request_part.problem, request.created_at, request.person,
   request.priority, copy.tape, copy.start_block, copy.size, copy.media_type, copy.capacity
 from request_part join request on request.id = request_part.request
@@ -107,12 +107,12 @@ left join lateral (
   select copy.tape, copy.start_block, copy.size, tape.media_type, tape.capacity from copy join tape on tape.serial = copy.tape
   where copy.package = request_part.package and copy.state = 'verified' and tape.state not in ('disabled', 'missing', 'retired')
   order by copy.number, copy.id limit 1) as copy on true
-where request_part.state in ('waiting', 'recalling') and request.state in ('asked', 'waiting', 'recalling')
+where request_part.state in ('waiting', 'recalling') and request.state in ('waiting', 'recalling')
 order by request.created_at, request_part.request, request_part.package limit %(limit)s
 
 -- line --
 -- Changes when the order of what waits may have.
-select count(*) as open, max(created_at) as newest, sum(priority) as priorities from request
+select count(*) as open, count(*) filter (where state = 'asked') as asked, max(created_at) as newest, sum(priority) as priorities from request
 where state in ('asked', 'waiting', 'recalling', 'ready')
 
 -- reading --
