@@ -73,7 +73,7 @@ def test_a_drive_is_taken_out_of_use_and_back(site: SmallSite, client: httpx.Cli
     other = SimulatedLibrary(site.library)
     with other.sessions([SERIAL], "read", timeout=0) as (session,):
         assert session.drive == "D2"
-    with pytest.raises(Busy, match="1 drives are out of use"), other.sessions([SERIAL, "HF0002L8"], "read", timeout=0):
+    with pytest.raises(Busy, match="1 of 2 are out of use"), other.sessions([SERIAL, "HF0002L8"], "read", timeout=0):
         pass
     assert "D1 is empty" in cli("admin", "drive", "enable", "D1")
     cli("admin", "drive", "enable", "D1")

@@ -168,6 +168,10 @@ def take_drives(
             if chosen or not wanted:
                 return [free[drive] for drive in chosen]
         out = sum(bool(why_out(folder / f"drive-{drive}")) for drive in names)
+        if len(names) - out < len(wanted):  # no patience brings them back
+            raise Busy(
+                what=f"{len(wanted)} drives are needed; {out} of {len(names)} are out of use (holdfast status says why)."
+            )
         deadline.wait(
             f"{out} drives are out of use (holdfast status says why), the others are" if out else "The drives are"
         )
