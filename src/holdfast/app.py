@@ -14,6 +14,7 @@ from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.catalog.migrate import check_version, migrate
 from holdfast.errors import InvalidInput, SettingsError
 from holdfast.services.archive import Archive
+from holdfast.services.people import admit_admin
 from holdfast.services.planner import prepare
 from holdfast.settings import Settings
 from holdfast.tape.library import TapeLibrary
@@ -105,19 +106,21 @@ def set_up(settings: Settings, dsn: str) -> None:
         database.close()
     with open_archive(settings, dsn=dsn) as archive:
         prepare(archive)
-    _make_token(settings)
+        admit_admin(archive, _token(settings))
 
 
-def _make_token(settings: Settings) -> None:
-    """Write the administrator's token once, readable by the archive's user only."""
+def _token(settings: Settings) -> str:
+    """Return the administrator's token; it is made once, readable by the archive's user only."""
     temporary = settings.token_file.with_suffix(".new")
     if settings.token_file.exists():
-        return
+        return settings.token_file.read_text("ascii").strip()
     with suppress(FileNotFoundError):
         temporary.unlink()
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+        file.write(token + "\n")
         file.flush()
         os.fsync(file.fileno())
     temporary.rename(settings.token_file)
+    return token

@@ -5,7 +5,7 @@
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
     │   │   NotAPackage, UnsafePackage
-    ├── NotAllowed            the caller may not
+    ├── NotAllowed            the caller may not (NotSignedIn)
     ├── TransientError        wait, it is tried again
     │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
     ├── IntegrityError        bytes are not what they were
@@ -127,6 +127,18 @@ class NotAllowed(HoldfastError):
     code = "not-allowed"
     template = "You may not {action}."
     advice = "Sign in with a token that has this right."
+
+
+class NotSignedIn(NotAllowed):
+    """It is not known who calls."""
+
+    code = "not-signed-in"
+    template = "{what}"
+    advice = "Sign in, or send a token."
+
+    def __init__(self, what: str = "This needs a token.") -> None:
+        """`what` is said; it is the same whether or not the thing exists (P8)."""
+        super().__init__(what=what)
 
 
 # ---- wait, it is tried again ----

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from psycopg.types.json import Jsonb
@@ -26,15 +27,25 @@ def add(
     conn.execute("select pg_notify(%s, %s)", [CHANNEL, kind])
 
 
-def after(conn: Connection, cursor: str, *, limit: int, dataset: str | None = None) -> tuple[list[Row], str]:
+def after(
+    conn: Connection, cursor: str, *, limit: int, dataset: str | None = None, sight: Sequence[str] | None = None
+) -> tuple[list[Row], str]:
     """Return the events after `cursor` ("" is the beginning) and the cursor behind them.
+
+    With `sight`, only those of datasets that are visible to it.
 
     Raises InvalidInput for a cursor that this feed did not give.
     """
     xid, _, number = cursor.partition("-")
     if cursor and not _CURSOR.fullmatch(cursor):
         raise InvalidInput(what=f"{cursor!r} is not a cursor of the event feed.")
-    args = {"xid": xid or "0", "id": int(number or 0), "limit": limit, "dataset": dataset}
+    args = {
+        "xid": xid or "0",
+        "id": int(number or 0),
+        "limit": limit,
+        "dataset": dataset,
+        "sight": None if sight is None else list(sight),
+    }
     rows = conn.execute(_SQL["after"], args).fetchall()
     return rows, f"{rows[-1]['xid']}-{rows[-1]['id']}" if rows else cursor
 

@@ -241,13 +241,21 @@ def children(
     return result
 
 
-def find_name(conn: Connection, name: bytes, *, limit: int = 100) -> list[tuple[str, Packed]]:
-    """Return (dataset, entry) of files with this base name in all datasets, a file in parts by its last part."""
+def find_name(
+    conn: Connection, name: bytes, *, limit: int = 100, sight: Sequence[str] | None = None
+) -> list[tuple[str, Packed]]:
+    """Return (dataset, entry) of files with this base name in the datasets that `sight` may see (None: all).
+
+    A file in parts is found by its last part.
+    """
     # The names lie beside the table, which therefore looks so small to the planner that it would read all of it.
     conn.execute("set local enable_seqscan = off")
     result: list[tuple[str, Packed]] = []
     at: dict[str, Any] = {"dataset": "", "path": b"", "segment": 0}
-    while rows := conn.execute(_SQL["by_name"], {**at, "hash": name_hash(name), "limit": limit}).fetchall():
+    seen_as = None if sight is None else list(sight)
+    while rows := conn.execute(
+        _SQL["by_name"], {**at, "hash": name_hash(name), "limit": limit, "sight": seen_as}
+    ).fetchall():
         for row in rows:
             block = Block(row["block"])
             matching = (n for n, path in enumerate(block.paths) if path.rpartition(b"/")[2] == name)

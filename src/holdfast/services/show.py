@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
@@ -44,12 +45,13 @@ def dataset(archive: Archive, ident: str) -> DatasetDetail:
 
 
 def dataset_list(
-    archive: Archive, *, before: tuple[datetime, str] | None, limit: int, deleted: bool = False
-) -> list[Dataset]:
-    """Return datasets, the newest first, older than `before`."""
+    archive: Archive, *, before: tuple[datetime, str] | None, limit: int, deleted: bool = False,
+    sight: Sequence[str] | None = None,
+) -> list[Dataset]:  # fmt: skip
+    """Return datasets that `sight` may see (None: all), the newest first, older than `before`."""
     at, ident = before or (None, None)
     with archive.database.transaction() as conn:
-        rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted)
+        rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted, sight=sight)
         return [Dataset(**_dataset(row, _packages(conn, row["id"]))) for row in rows]
 
 
@@ -183,10 +185,10 @@ def _whole(conn: Connection, ident: str, packed: Packed) -> Packed:
     return packed if listings.is_last(packed) else listings.find_path(conn, ident, packed.entry.path)[-1][1]
 
 
-def find(archive: Archive, name: bytes, *, limit: int) -> list[FoundFile]:
-    """Return files with this base name, in any dataset."""
+def find(archive: Archive, name: bytes, *, limit: int, sight: Sequence[str] | None = None) -> list[FoundFile]:
+    """Return files with this base name, in any dataset that `sight` may see (None: all)."""
     with archive.database.transaction() as conn:
-        found = listings.find_name(conn, name, limit=limit)
+        found = listings.find_name(conn, name, limit=limit, sight=sight)
     return [FoundFile(dataset=ident, file=file(packed, "")) for ident, packed in found]
 
 
@@ -199,11 +201,13 @@ def request(archive: Archive, ident: str) -> Request:
     return _requests(archive, [row])[0]
 
 
-def request_list(archive: Archive, *, before: tuple[datetime, str] | None, limit: int) -> list[Request]:
-    """Return requests, the newest first, older than `before`."""
+def request_list(
+    archive: Archive, *, before: tuple[datetime, str] | None, limit: int, person: str | None = None
+) -> list[Request]:
+    """Return the requests of a person, or of all, the newest first, older than `before`."""
     at, ident = before or (None, None)
     with archive.database.transaction() as conn:
-        rows = requests.all(conn, "page", before=at, before_id=ident, limit=limit)
+        rows = requests.all(conn, "page", before=at, before_id=ident, limit=limit, person=person)
     return _requests(archive, rows)
 
 
@@ -249,10 +253,15 @@ def release(archive: Archive, ident: str) -> Release:
     return Release(**{key: row[key] for key in keep}, differing=differing, problem=problem_of(row))
 
 
-def event_list(archive: Archive, *, after: str, limit: int, dataset: str | None = None) -> tuple[list[Event], str]:
-    """Return events after the cursor and the cursor behind them (P4). Raises InvalidInput."""
+def event_list(
+    archive: Archive, *, after: str, limit: int, dataset: str | None = None, sight: Sequence[str] | None = None
+) -> tuple[list[Event], str]:
+    """Return events after the cursor and the cursor behind them (P4); of datasets that `sight` may see, None: all.
+
+    Raises InvalidInput.
+    """
     with archive.database.transaction() as conn:
-        rows, cursor = events.after(conn, after, limit=limit, dataset=dataset)
+        rows, cursor = events.after(conn, after, limit=limit, dataset=dataset, sight=sight)
     keep = Event.model_fields.keys() - {"cursor"}
     return [Event(**{key: row[key] for key in keep}, cursor=f"{row['xid']}-{row['id']}") for row in rows], cursor
 

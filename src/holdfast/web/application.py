@@ -10,7 +10,6 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast import __version__
-from holdfast.identity.person import TokenFile
 from holdfast.services.archive import Archive
 from holdfast.web import problems
 from holdfast.web.api import datasets, drives, requests, statistics, status, tapes
@@ -60,7 +59,6 @@ def create_app(archive: Archive) -> FastAPI:
         redoc_url=None,
     )
     app.state.archive = archive
-    app.state.tokens = TokenFile(archive.settings.token_file)
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit)

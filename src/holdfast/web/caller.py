@@ -8,18 +8,21 @@ import json
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from holdfast.catalog.queries import idempotency
-from holdfast.errors import Conflict
-from holdfast.identity.person import Person, TokenFile
+from holdfast.errors import Conflict, NotSignedIn
 from holdfast.model.ids import new_id
+from holdfast.model.rights import VISITOR, Person
+from holdfast.services import people
 from holdfast.services.archive import Archive
 
-_BEARER = HTTPBearer(auto_error=False, description="the token of `holdfast`, see DATA/token")
+_BEARER = HTTPBearer(
+    auto_error=False, description="a token; the administrator's is in the file `token` of the data folder"
+)
 
 
 def archive_of(request: Request) -> Archive:
@@ -28,15 +31,23 @@ def archive_of(request: Request) -> Archive:
     return found
 
 
-def caller(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
-    """Return who calls. Answers 401 without a token, 403 with a wrong one."""
+def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
+    """Return who calls, possibly nobody that is known. Raises NotSignedIn for a token that is not good."""
     if credentials is None:
-        raise HTTPException(401, "A token is needed.", headers={"WWW-Authenticate": "Bearer"})
-    tokens: TokenFile = request.app.state.tokens
-    return tokens.person(credentials.credentials)
+        return VISITOR
+    used_from = request.client.host if request.client else ""
+    return people.by_token(archive_of(request), credentials.credentials, used_from=used_from)
+
+
+def caller(person: Annotated[Person, Depends(visitor)]) -> Person:
+    """Return who calls. Raises NotSignedIn."""
+    if person is VISITOR:
+        raise NotSignedIn
+    return person
 
 
 TheArchive = Annotated[Archive, Depends(archive_of)]
+Visitor = Annotated[Person, Depends(visitor)]  # of routes that are also for the public
 Caller = Annotated[Person, Depends(caller)]
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=200, description="repeats with it change nothing")

@@ -19,6 +19,7 @@ from holdfast.errors import (
     NoSpace,
     NotAllowed,
     NotFound,
+    NotSignedIn,
     OperatorNeeded,
     TransientError,
     UsageError,
@@ -33,6 +34,7 @@ STATUS: Final[tuple[tuple[type[HoldfastError], int], ...]] = (
     (NotFound, 404),
     (Conflict, 409),
     (UsageError, 422),
+    (NotSignedIn, 401),
     (NotAllowed, 403),
     (NoSpace, 507),
     (DatabaseUnavailable, 503),
@@ -63,6 +65,8 @@ def install(app: FastAPI) -> None:
     def ours(_: Request, error: HoldfastError) -> JSONResponse:
         title = (type(error).__doc__ or error.code).splitlines()[0]
         response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
+        if isinstance(error, NotSignedIn):
+            response.headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, DatabaseUnavailable):
             response.headers["Retry-After"] = "5"
         return response

@@ -24,6 +24,7 @@ order by source_released_at desc nulls first, created_at desc limit 1
 select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where (%(deleted)s or state <> 'deleted')
+  and (%(sight)s::text[] is null or visible_to && %(sight)s)
   and (%(before)s::timestamptz is null or (dataset.created_at, dataset.id) < (%(before)s, %(before_id)s))
 order by dataset.created_at desc, dataset.id desc limit %(limit)s
 

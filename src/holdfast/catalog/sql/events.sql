@@ -7,6 +7,8 @@ values (%(site)s, %(kind)s, %(dataset)s, %(person)s, %(body)s)
 select xid::text as xid, id, site, at, kind, dataset, person, body from event
 where (xid, id) > (%(xid)s::xid8, %(id)s) and xid < pg_snapshot_xmin(pg_current_snapshot())
   and (%(dataset)s::text is null or dataset = %(dataset)s)
+  and (%(sight)s::text[] is null or exists (
+    select from dataset where dataset.id = event.dataset and dataset.visible_to && %(sight)s))
 order by event.xid, id limit %(limit)s
 
 -- of_dataset --

@@ -19,7 +19,9 @@ order by last_path, segment limit %(limit)s
 -- by_name --
 -- Fenced: the planner must not walk the primary key, which has the order but not the names.
 with found as materialized (
-  select dataset, last_path, segment, block from listing where names @> array[%(hash)s::int])
+  select dataset, last_path, segment, block from listing where names @> array[%(hash)s::int]
+    and (%(sight)s::text[] is null or exists (
+      select from dataset where dataset.id = listing.dataset and dataset.visible_to && %(sight)s)))
 select dataset, last_path, segment, block from found
 where (dataset, last_path, segment) > (%(dataset)s, %(path)s, %(segment)s)
 order by dataset, last_path, segment limit %(limit)s

@@ -11,7 +11,7 @@ values (%(request)s, %(package)s, 'waiting', %(files)s, %(bytes)s)
 select request.*, dataset.site as dataset_site from request join dataset on dataset.id = request.dataset where request.id = %(id)s
 
 -- page --
-select * from request where (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
+select * from request where (%(person)s::text is null or person = %(person)s) and (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
 order by created_at desc, id desc limit %(limit)s
 
 -- parts --

@@ -10,10 +10,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from holdfast.errors import InvalidInput
-from holdfast.identity.person import may
 from holdfast.services import check, free, register, show
+from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
-from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
+from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
 from holdfast.wire.datasets import CheckAsked, DatasetDetail, DatasetPage, DatasetWish, FilePage, FoundFiles
 from holdfast.wire.requests import Release, ReleaseWish
@@ -29,7 +29,8 @@ def archive_folder(
     wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
 ) -> DatasetDetail:
     """Archive a folder of the server in place."""
-    may(person, "archive")
+    may(archive, person, "create")
+    may_use_folder(person, wish.path, writing=False)
 
     def work(ident: str) -> DatasetDetail:
         register.register(
@@ -48,27 +49,33 @@ def archive_folder(
 
 @router.get("/datasets", responses=responses())
 def datasets(
-    archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False
+    archive: TheArchive, person: Visitor, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False
 ) -> DatasetPage:
     """List datasets, the newest first."""
-    may(person, "read")
-    items = show.dataset_list(archive, before=paging.take_time(cursor), limit=limit, deleted=deleted)
+    items = show.dataset_list(
+        archive, before=paging.take_time(cursor), limit=limit, deleted=deleted, sight=sight(person)
+    )
     return DatasetPage(items=items, next=paging.newest_first([(item.created_at, item.id) for item in items], limit))
 
 
 @router.get("/datasets/{dataset}", responses=responses(404))
-def one_dataset(dataset: str, archive: TheArchive, person: Caller) -> DatasetDetail:
+def one_dataset(dataset: str, archive: TheArchive, person: Visitor) -> DatasetDetail:
     """Tell all that is known of a dataset: packages, copies, tapes, digests, and what is pending and why."""
-    may(person, "read")
+    may(archive, person, "see", dataset)
     return show.dataset(archive, dataset)
 
 
 @router.get("/datasets/{dataset}/files", responses=responses(404))
 def files(
-    dataset: str, archive: TheArchive, person: Caller, prefix: PathText = "", cursor: Cursor = None, limit: Limit = 1000
+    dataset: str,
+    archive: TheArchive,
+    person: Visitor,
+    prefix: PathText = "",
+    cursor: Cursor = None,
+    limit: Limit = 1000,
 ) -> FilePage:
     """List the files of a dataset, or those at and below `prefix`, in path order."""
-    may(person, "read")
+    may(archive, person, "see", dataset)
     after = paging.take(cursor, 1) or [""]
     found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after[0]), limit=limit)
     return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
@@ -76,10 +83,10 @@ def files(
 
 @router.get("/datasets/{dataset}/folder", responses=responses(404))
 def folder(
-    dataset: str, archive: TheArchive, person: Caller, path: PathText = "", cursor: Cursor = None, limit: Limit = 1000
+    dataset: str, archive: TheArchive, person: Visitor, path: PathText = "", cursor: Cursor = None, limit: Limit = 1000
 ) -> FilePage:
     """List what is directly in a folder of a dataset."""
-    may(person, "read")
+    may(archive, person, "see", dataset)
     after = paging.take(cursor, 1) or [""]
     found = show.folder(archive, dataset, path=raw(path), after=raw(after[0]), limit=limit)
     return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
@@ -87,17 +94,16 @@ def folder(
 
 @router.get("/files", responses=responses())
 def find(
-    archive: TheArchive, person: Caller, name: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 100
+    archive: TheArchive, person: Visitor, name: Annotated[str, Query(min_length=1, max_length=1024)], limit: Limit = 100
 ) -> FoundFiles:
     """Find files by their name in all datasets."""
-    may(person, "read")
-    return FoundFiles(items=show.find(archive, raw(name), limit=limit))
+    return FoundFiles(items=show.find(archive, raw(name), limit=limit, sight=sight(person)))
 
 
 @router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404))
 def check_copies(dataset: str, archive: TheArchive, person: Caller) -> CheckAsked:
     """Have all copies of a dataset read again from their media."""
-    may(person, "check")
+    may(archive, person, "check", dataset)
     return check.want_check(archive, dataset, person=person.name)
 
 
@@ -106,7 +112,7 @@ def release(
     dataset: str, wish: ReleaseWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
 ) -> Release:
     """Plan, and with `apply` do, the removal of source files that are byte-identical to what is archived."""
-    may(person, "release")
+    may(archive, person, "release", dataset)
 
     def work(ident: str) -> Release:
         free.want_release(archive, dataset, ident=ident, person=person.name, apply=wish.apply)
@@ -118,8 +124,9 @@ def release(
 @router.get("/releases/{release}", responses=responses(404))
 def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
     """Tell how far a release is."""
-    may(person, "read")
-    return show.release(archive, release)
+    found = show.release(archive, release)
+    may(archive, person, "release", found.dataset)
+    return found
 
 
 def raw(text: str) -> bytes:

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from holdfast.identity.person import may
 from holdfast.services import buffer, deliver, show
+from holdfast.services.rights import may, may_use_folder, may_with_request, whose_requests
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
@@ -22,7 +22,9 @@ def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key:
 
     A request for the buffer waits as `asked` until there is room, is `ready` when all is there, and then `expired`.
     """
-    may(person, "request")
+    may(archive, person, "read", wish.dataset)
+    if wish.destination is not None:
+        may_use_folder(person, wish.destination, writing=True)
 
     def work(ident: str) -> Request:
         paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
@@ -38,22 +40,21 @@ def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key:
 @router.get("/requests", responses=responses())
 def requests(archive: TheArchive, person: Caller, cursor: Cursor = None, limit: Limit = 50) -> RequestPage:
     """List requests, the newest first."""
-    may(person, "read")
-    items = show.request_list(archive, before=paging.take_time(cursor), limit=limit)
+    items = show.request_list(archive, before=paging.take_time(cursor), limit=limit, person=whose_requests(person))
     return RequestPage(items=items, next=paging.newest_first([(item.created_at, item.id) for item in items], limit))
 
 
 @router.get("/requests/{request}", responses=responses(404))
 def one_request(request: str, archive: TheArchive, person: Caller) -> Request:
     """Tell how far a request is, with what could not be delivered and why."""
-    may(person, "read")
+    may_with_request(archive, person, request)
     return show.request(archive, request)
 
 
 @router.post("/requests/{request}/cancel", responses=responses(404))
 def cancel(request: str, archive: TheArchive, person: Caller) -> Request:
     """End a request; what was delivered stays."""
-    may(person, "request")
+    may_with_request(archive, person, request)
     deliver.cancel(archive, request, person=person.name)
     return show.request(archive, request)
 
@@ -61,7 +62,7 @@ def cancel(request: str, archive: TheArchive, person: Caller) -> Request:
 @router.post("/requests/{request}/priority", responses=responses(404, 409))
 def prioritise(request: str, archive: TheArchive, person: Caller, wish: PriorityWish) -> Request:
     """Change how soon a request is served. Repeating it changes nothing."""
-    may(person, "operate")
+    may(archive, person, "operate")
     deliver.prioritise(archive, request, priority=wish.priority, person=person.name)
     return show.request(archive, request)
 
@@ -69,7 +70,7 @@ def prioritise(request: str, archive: TheArchive, person: Caller, wish: Priority
 @router.post("/requests/{request}/keep", responses=responses(404, 409))
 def keep(request: str, wish: KeepWish, archive: TheArchive, person: Caller) -> Request:
     """Keep the files of a request in the buffer for so long from now; a pin is never shortened."""
-    may(person, "request")
+    may_with_request(archive, person, request)
     buffer.keep(archive, request, person=person.name, seconds=wish.seconds)
     return show.request(archive, request)
 
@@ -77,6 +78,6 @@ def keep(request: str, wish: KeepWish, archive: TheArchive, person: Caller) -> R
 @router.post("/requests/{request}/unstage", responses=responses(404, 409))
 def unstage(request: str, archive: TheArchive, person: Caller) -> Request:
     """Have the files of a request removed from the buffer now. Repeating it changes nothing."""
-    may(person, "request")
+    may_with_request(archive, person, request)
     buffer.unstage(archive, request, person=person.name)
     return show.request(archive, request)

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from holdfast.identity.person import may
 from holdfast.services import show
 from holdfast.services import statistics as service
 from holdfast.services.archive import Archive
+from holdfast.services.rights import may
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
 from holdfast.web.caller import Caller, TheArchive
@@ -32,7 +32,7 @@ Search = Annotated[str, Query(max_length=200, description="part of a name, a dat
 @router.get("/statistics", responses=responses())
 def statistics(archive: TheArchive, person: Caller) -> Statistics:
     """Tell the whole archive in numbers."""
-    may(person, "operate")
+    may(archive, person, "operate")
     return service.statistics(archive)
 
 
@@ -41,7 +41,7 @@ def packages(
     archive: TheArchive, person: Caller, search: Search = "", cursor: Cursor = None, limit: Limit = 100
 ) -> PackageTable:
     """List packages with their tapes, digests and sizes."""
-    may(person, "operate")
+    may(archive, person, "operate")
     [after] = paging.take(cursor, 1) or [""]
     page = service.package_table(archive, search=search, after=after, limit=limit)
     return PackageTable(items=page.items, next=paging.give(page.next) if page.next else None)
@@ -50,7 +50,7 @@ def packages(
 @router.get("/packages.csv", responses=responses(), response_class=StreamingResponse)
 def packages_csv(archive: TheArchive, person: Caller, search: Search = "") -> StreamingResponse:
     """Give the same table whole, as CSV (RFC 4180)."""
-    may(person, "operate")
+    may(archive, person, "operate")
     rows = service.all_packages(archive, search=search)
     # The first is asked for here: once the answer has begun, an error can only break it off.
     return StreamingResponse(_csv(next(rows, None), rows), media_type="text/csv")
@@ -72,7 +72,7 @@ def _line(values: Iterable[object]) -> str:
 @router.get("/metrics", responses=responses(), response_class=PlainTextResponse)
 def metrics(archive: TheArchive, person: Caller) -> PlainTextResponse:
     """Give the same numbers, queues, drives and disk areas in the text format of Prometheus."""
-    may(person, "operate")
+    may(archive, person, "operate")
     registry = CollectorRegistry()
     registry.register(_Numbers(archive))
     return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")

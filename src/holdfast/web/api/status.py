@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from holdfast.identity.person import may
 from holdfast.services import show
+from holdfast.services.rights import may, sight
 from holdfast.web.api.datasets import Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
@@ -34,7 +34,7 @@ def health(archive: TheArchive) -> Health:
 @router.get("/status", responses=responses())
 def status(archive: TheArchive, person: Caller) -> Status:
     """Tell queues, drives, tapes, areas, counts and the last errors."""
-    may(person, "operate")
+    may(archive, person, "operate")
     return show.overview(archive)
 
 
@@ -47,6 +47,7 @@ def events(
     limit: Limit = 100,
 ) -> EventPage:
     """List events after a cursor, in order, none left out (P4)."""
-    may(person, "read")
-    items, cursor = show.event_list(archive, after=after, limit=limit, dataset=dataset)
+    if dataset is not None:
+        may(archive, person, "see", dataset)
+    items, cursor = show.event_list(archive, after=after, limit=limit, dataset=dataset, sight=sight(person))
     return EventPage(items=items, next=cursor)

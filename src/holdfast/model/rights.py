@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: the one table that joins actions with roles, and the question that is asked of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+SiteRole = Literal["admin", "operator", "member", "visitor"]  # a visitor did not sign in
+Role = Literal["owner", "manager", "writer", "reader"]  # to a dataset, or in a group
+Scope = Literal["read", "write", "operate", "admin"]  # what a token is good for
+Action = Literal[
+    "see", "read", "write", "manage", "release", "check", "delete", "give", "create", "serve", "operate", "administer"
+]
+
+SITE_ROLES: Final[tuple[SiteRole, ...]] = ("admin", "operator", "member", "visitor")
+ROLES: Final[tuple[Role, ...]] = ("owner", "manager", "writer", "reader")  # each may do what those behind it may
+SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "operate", "admin")
+MEMBERS: Final = "members"  # everybody who signed in
+EVERYONE: Final = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """What an action needs: a scope, and a role at the site or, if it is done to a dataset, the least role to that."""
+
+    does: str  # as it stands in "You may not ..."
+    scope: Scope
+    site: frozenset[SiteRole]
+    least: Role | None = None
+
+
+def _right(does: str, scope: Scope, *site: SiteRole, least: Role | None = None) -> Right:
+    return Right(does, scope, frozenset(site), least)
+
+
+RIGHTS: Final[Mapping[Action, Right]] = {
+    "see": _right("look at this dataset", "read", "admin", "operator", least="reader"),
+    "read": _right("read the files of this dataset", "read", "admin", least="reader"),
+    "write": _right("add files or metadata to this dataset", "write", "admin", least="writer"),
+    "manage": _right("manage this dataset", "write", "admin", least="manager"),
+    "release": _right("remove the source of this dataset", "write", "admin", "operator", least="manager"),
+    "check": _right("have this dataset read again", "write", "admin", "operator", least="manager"),
+    "delete": _right("delete this dataset", "write", "admin", least="owner"),
+    "give": _right("give this dataset to another owner", "write", "admin", least="owner"),
+    "create": _right("make datasets", "write", "admin", "operator", "member"),
+    "serve": _right("have the archive read and write any folder of its roots", "write", "admin", "operator"),
+    "operate": _right("operate the archive", "operate", "admin", "operator"),
+    "administer": _right("administer people and profiles", "admin", "admin"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What somebody is in a group, and the folder of the server that is the group's."""
+
+    role: Role
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who was recognised, with what the token is good for that was shown."""
+
+    name: str
+    role: SiteRole
+    groups: Mapping[str, Membership] = field(default_factory=dict)
+    scopes: frozenset[Scope] = frozenset(SCOPES)
+    token: str = ""  # its id
+
+    @property
+    def audiences(self) -> list[str]:
+        """The crowds that this person is one of."""
+        return [EVERYONE] if self.role == "visitor" else [EVERYONE, MEMBERS]
+
+    @property
+    def principals(self) -> list[str]:
+        """Under which names this person may have been let in: compare with `dataset.visible_to`."""
+        own = [] if self.role == "visitor" else [f"p:{self.name}"]
+        return [*own, *(f"g:{group}" for group in self.groups), *self.audiences]
+
+
+VISITOR: Final = Person("", "visitor", scopes=frozenset({"read"}))
+
+
+def allowed(person: Person, action: Action, roles: Collection[str]) -> bool:
+    """Say whether `person`, who has `roles` to the dataset in question, may do `action`."""
+    right = RIGHTS[action]
+    if right.scope not in person.scopes:
+        return False
+    if person.role in right.site:
+        return True
+    return right.least is not None and any(role in roles for role in ROLES[: ROLES.index(right.least) + 1])

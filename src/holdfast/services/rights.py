@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one question that every way in asks: whether a person may do something, to a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.catalog.database import Connection
+from holdfast.catalog.queries import requests, rights
+from holdfast.errors import NotAllowed, NotFound, NotSignedIn
+from holdfast.model.rights import RIGHTS, Action, Person, allowed
+from holdfast.services.archive import Archive
+
+
+def may(archive: Archive, person: Person, action: Action, dataset: str | None = None) -> None:
+    """Raise unless `person` may do `action`, to `dataset` if it is done to one.
+
+    Raises NotSignedIn for a visitor, whatever there is; NotFound for a dataset that is not there or that the person may
+    not know of (P8), in the same words; NotAllowed otherwise.
+    """
+    roles: set[str] = set()
+    if dataset is not None:
+        with archive.database.transaction() as conn:
+            roles = roles_to(conn, person, dataset)
+    if allowed(person, action, roles):
+        return
+    if person.role == "visitor":
+        raise NotSignedIn
+    if dataset is not None and not allowed(person, "see", roles):
+        raise NotFound(kind="dataset", name=dataset)
+    raise NotAllowed(action=RIGHTS[action].does)
+
+
+def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
+    """Return the roles that a person has to a dataset. Raises NotFound, for a visitor NotSignedIn."""
+    row = rights.first(
+        conn, "standing", dataset=dataset, person=person.name, groups=list(person.groups), audiences=person.audiences
+    )
+    if row is None:
+        raise NotSignedIn if person.role == "visitor" else NotFound(kind="dataset", name=dataset)
+    found = set(row["granted"])
+    if person.name and row["owner"] == person.name:
+        found.add("owner")
+    if row["group"] in person.groups:
+        found.add(person.groups[row["group"]].role)
+    return found
+
+
+def sight(person: Person) -> list[str] | None:
+    """Return under which names of `dataset.visible_to` a person sees datasets; None: sees them all.
+
+    Raises NotAllowed for a token that is not made for reading.
+    """
+    if "read" not in person.scopes:
+        raise NotAllowed(action=RIGHTS["see"].does)
+    return None if allowed(person, "see", ()) else person.principals
+
+
+def may_with_request(archive: Archive, person: Person, request: str) -> None:
+    """Raise unless `person` asked for `request`, or operates the archive. Raises NotFound, NotAllowed."""
+    whose = whose_requests(person)
+    with archive.database.transaction() as conn:
+        row = requests.first(conn, "by_id", id=request)
+    if row is None or whose not in {None, row["person"]}:
+        raise NotFound(kind="request", name=request)
+
+
+def whose_requests(person: Person) -> str | None:
+    """Return whose requests a person may see; None: all. Raises NotAllowed."""
+    if "read" not in person.scopes:
+        raise NotAllowed(action=RIGHTS["read"].does)
+    return None if allowed(person, "operate", ()) else person.name
+
+
+def may_use_folder(person: Person, path: str, *, writing: bool) -> None:
+    """Raise NotAllowed unless the archive may use a folder of its server on behalf of `person`.
+
+    Operators may use any below the roots; others those of their groups: to have files brought there (`writing`), or to
+    archive from there, which wants the role of a writer.
+    """
+    if allowed(person, "serve", ()):
+        return
+    real = Path(path).resolve()
+    for membership in person.groups.values():
+        usable = membership.folder and (writing or membership.role != "reader")
+        if usable and real.is_relative_to(Path(membership.folder).resolve()):
+            return
+    raise NotAllowed(action=f"have the archive use {path}: it is in no folder of a group of yours")
