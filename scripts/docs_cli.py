@@ -18,9 +18,10 @@ _HEAD: Final = """\
 
 `holdfast COMMAND --help` says the same. `make` installs the program as `.venv/bin/holdfast`.
 
-Most commands talk to a running archive. They find it through its data folder (`--data`, or `HOLDFAST_DATA`): the file
-`url` there says where it listens, the file `token` is the key. `HOLDFAST_URL` and `HOLDFAST_TOKEN` override both, for use
-from another host. Paths given to `archive` and `get` are paths on the server.
+Most commands talk to a running archive. It is where `HOLDFAST_URL` says, else where the file `url` of its data folder
+(`--data`, or `HOLDFAST_DATA`) says. They show the token in `HOLDFAST_TOKEN`, else the one that `holdfast login` kept for this
+address in `~/.config/holdfast/credentials`, else the administrator's, in the file `token` of the data folder. Paths given to
+`archive` and `get` are paths on the server.
 
 With `--json`, the last line of the output is one JSON object; errors are objects too, on standard output. Progress bars
 are shown on a terminal only, on standard error.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from holdfast.web.api import datasets, requests, status
+from holdfast.web.api import datasets, people, requests, status
 from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
@@ -20,12 +20,14 @@ The running server gives the same as OpenAPI 3.1 at `/api/v1/openapi.json`. It l
 unless `web.host` says otherwise, and speaks plain HTTP: put a proxy that does TLS in front of it before others may reach
 it.
 
-**Token.** Every call but `GET /api/v1/health` needs `Authorization: Bearer TOKEN`. The token stands in the file `token` of
-the data folder and may do everything. Without one the answer is 401, with a wrong one 403.
+**Token.** Calls need `Authorization: Bearer TOKEN`, but for `GET /api/v1/health`, what is public, and the routes of those who
+have no token yet: `POST /api/v1/login`, `/password` and `/applications`. `POST /api/v1/login` gives one for name and password; the
+administrator's stands in the file `token` of the data folder. Without one, or with one that is not good, the answer is 401; 403
+when it may not do this; 404 also for what one may not know of.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`): `type`, `title`, `status`, `detail` (a sentence for
 people), `code` (for programs, see [errors](errors.md)) and `details` (the values in the sentence). 401, 403, 422, 500 and
-503 may come from every route and are not repeated below. 503 with `Retry-After` means that the catalogue is away for a
+503 may come from every route and are not repeated below. 429 (too many attempts) has `Retry-After` in seconds. 503 with `Retry-After` means that the catalogue is away for a
 moment.
 
 **Lists** come in pages. `next` in the answer is the `cursor` of the next page; it is opaque, and null behind the last page.
@@ -46,7 +48,7 @@ _ALWAYS: Final = frozenset({"401", "403", "422", "500", "503"})
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
-    for module in (datasets, requests, status):
+    for module in (datasets, people, requests, status):
         app.include_router(module.router, prefix=PREFIX)
     return app.openapi()
 
@@ -79,7 +81,7 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
         if item["in"] != "path"
     ]
     lines += [
-        f"- answer {code}: {_kind(answer['content']['application/json']['schema'])}"
+        f"- answer {code}: {_kind(answer['content']['application/json']['schema']) if 'content' in answer else 'nothing'}"
         for code, answer in operation["responses"].items()
         if code.startswith("2")
     ]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,13 +15,12 @@ from holdfast.errors import InvalidInput, SettingsError
 from holdfast.services.archive import Archive
 from holdfast.services.people import admit_admin
 from holdfast.services.planner import prepare
+from holdfast.services.tokens import new_secret
 from holdfast.settings import Settings
 from holdfast.tape.library import TapeLibrary
 from holdfast.tape.ltfs import LtfsLibrary
 from holdfast.tape.media import parse_kinds
 from holdfast.tape.simulator import SimulatedLibrary
-
-_TOKEN_BYTES = 32  # 256 bits
 
 
 @contextmanager
@@ -116,7 +114,7 @@ def _token(settings: Settings) -> str:
         return settings.token_file.read_text("ascii").strip()
     with suppress(FileNotFoundError):
         temporary.unlink()
-    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    token = new_secret()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(token + "\n")

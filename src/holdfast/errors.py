@@ -5,9 +5,10 @@
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
     │   │   NotAPackage, UnsafePackage
-    ├── NotAllowed            the caller may not (NotSignedIn)
+    ├── NotAllowed            the caller may not (NotSignedIn, PasswordChangeNeeded)
     ├── TransientError        wait, it is tried again
-    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
+    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable,
+    │   │   TooManyAttempts
     ├── IntegrityError        bytes are not what they were
     │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
     ├── OperatorNeeded        a person must act
@@ -141,6 +142,14 @@ class NotSignedIn(NotAllowed):
         super().__init__(what=what)
 
 
+class PasswordChangeNeeded(NotAllowed):
+    """The password was made by somebody else: it is good only for choosing another one."""
+
+    code = "password-change-needed"
+    template = "This password is good once, to choose your own."
+    advice = "Choose it with holdfast password, then log in."
+
+
 # ---- wait, it is tried again ----
 
 
@@ -206,6 +215,13 @@ class Unreachable(TransientError):
     code = "unreachable"
     template = "{url} does not answer: {why}."
     advice = "Is the archive running (holdfast up), and is this its address (HOLDFAST_URL)?"
+
+
+class TooManyAttempts(TransientError):
+    """Somebody tried too often."""
+
+    code = "too-many-attempts"
+    template = "That was tried too often. Try again in {seconds} seconds."
 
 
 # ---- bytes are not what they were ----

@@ -242,7 +242,7 @@ def test_address_and_token_may_come_from_the_environment(up: Up, dataset: str, t
     assert "holdfast up" in nobody.stderr
     nothing = holdfast("ls", *elsewhere)
     assert nothing.returncode == 2
-    assert "There is no archive in" in nothing.stderr
+    assert "You are not logged in to an archive" in nothing.stderr
 
 
 def test_the_token_is_readable_by_its_owner_only(up: Up) -> None:

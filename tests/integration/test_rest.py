@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,7 @@ from holdfast.errors import HoldfastError, Refused
 from holdfast.testing.proxy import Proxy
 from holdfast.testing.site import SmallSite, small_site
 from holdfast.web import paging
-from holdfast.web.application import PREFIX
+from holdfast.web.application import PREFIX, create_app
 from holdfast.web.problems import STATUS, status_of
 
 DATASETS = f"{PREFIX}/datasets"
@@ -71,7 +72,7 @@ def routes(api: httpx.Client) -> list[tuple[str, str]]:
 def test_without_a_right_token_nothing_is_told(site: SmallSite, api: httpx.Client) -> None:
     site.archive_folder({"a": b"a"})
     for method, path in routes(api):
-        if path.endswith("/health"):
+        if path.rpartition("/")[2] in {"health", "login", "password", "applications"}:  # for those who have none yet
             continue
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
             api.headers.pop("Authorization", None)
@@ -255,6 +256,9 @@ words = st.sampled_from(
 )
 
 
+_DESCRIBED: dict[str, Any] = {}
+
+
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_caller_sends_is_never_the_servers_fault(
@@ -264,12 +268,12 @@ def test_whatever_a_caller_sends_is_never_the_servers_fault(
         site.archive_folder({"a": b"a", "b/c": b"c"})
         site.drain()
     [row] = site.rows("select id from dataset")
-    described = api.get(f"{PREFIX}/openapi.json").json()["paths"]
-    method, path = data.draw(st.sampled_from(routes(api)))
+    described = create_app(site.archive).openapi()["paths"] if not _DESCRIBED else _DESCRIBED
+    _DESCRIBED.update(described)
+    method, path = data.draw(st.sampled_from([(method, path) for path in described for method in described[path]]))
     about = described[path][method]
     ident = data.draw(st.sampled_from([row["id"], "x", "%00", "%F0%28", "0" * 26]))
-    for name in ("dataset", "request", "release"):
-        path = path.replace(f"{{{name}}}", ident)
+    path = re.sub(r"\{\w+\}", ident, path)
     query = {
         item["name"]: data.draw(text | st.integers().map(str))
         for item in about.get("parameters", [])

@@ -9,11 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
+from persons import person
 from served import client_of
 
 from holdfast.errors import NotAllowed
-from holdfast.model.rights import SCOPES, VISITOR, Membership, Person
-from holdfast.services.people import add_token
+from holdfast.model.rights import VISITOR, Membership, Person
 from holdfast.services.rights import may_use_folder
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
@@ -23,14 +23,6 @@ from holdfast.web.application import PREFIX
 def api(site: SmallSite) -> Iterator[httpx.Client]:
     with client_of(site) as client:
         yield client
-
-
-def person(site: SmallSite, name: str, role: str = "member", scopes: tuple[str, ...] = SCOPES) -> dict[str, str]:
-    """Make a person, and return the headers of a call by that person."""
-    site.rows("insert into person (name, site, role, state) values (%s, 'main', %s, 'active')", name, role)
-    with site.archive.database.transaction() as conn:
-        add_token(conn, person=name, token=f"of-{name}", kind="token", label="", scopes=list(scopes), expires_at=None)
-    return {"Authorization": f"Bearer of-{name}"}
 
 
 def look(api: httpx.Client, dataset: str, headers: dict[str, str]) -> Any:

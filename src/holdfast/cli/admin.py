@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`holdfast admin`: what only an operator does, with tapes, drives, the library, and the archive in numbers."""
+"""`holdfast admin`: what only an operator does, with tapes, drives, the library, people, and the archive in numbers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _COMMANDS: Final = {
     "tape": "holdfast.cli.tapes",
     "drive": "holdfast.cli.drives",
     "mounts": "holdfast.cli.drives",
+    "person": "holdfast.cli.persons",
     "statistics": "holdfast.cli.statistics",
     "packages": "holdfast.cli.statistics",
 }

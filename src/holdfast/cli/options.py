@@ -10,10 +10,12 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from holdfast.cli.credentials import kept
 from holdfast.client import Client
 from holdfast.errors import SettingsError
 from holdfast.settings import Settings
 from holdfast.settings.reading import load
+from holdfast.settings.values import Seconds, parse
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DEFAULT_DATA: Final = "~/.local/share/holdfast"  # where the XDG base directory specification puts a user's data
@@ -32,6 +34,19 @@ config_option = click.option(
 )
 
 
+class Time(click.ParamType[float]):
+    """A time such as 90, 10 min, 6h or 2d."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        try:
+            return float(str(parse(value, Seconds, is_text=True)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def folder(data: str) -> Path:
     """Return the data folder as an absolute path."""
     return Path(os.path.abspath(os.path.expanduser(data)))
@@ -44,22 +59,34 @@ def settings(data: str, config: str | None = None, **overrides: object) -> Setti
 
 
 def connect(data: str) -> Client:
-    """Return a client of the archive: HOLDFAST_URL and HOLDFAST_TOKEN, else the files of the data folder.
+    """Return a client of the archive: with HOLDFAST_TOKEN, else as who logged in, else with the data folder's token.
 
     Raises SettingsError when there is no archive there, or its token cannot be read.
     """
-    place = folder(data)
-    url, token = os.environ.get("HOLDFAST_URL"), os.environ.get("HOLDFAST_TOKEN")
+    url = address(data)
+    token = os.environ.get("HOLDFAST_TOKEN") or kept(url)
     try:
-        if url is None:
-            url = (place / URL_FILE).read_text("utf-8").strip() if (place / URL_FILE).exists() else _DEFAULT_URL
-        if token is None:
-            token = (place / "token").read_text("utf-8").strip()
+        return Client(url, token or (folder(data) / "token").read_text("utf-8").strip())
     except FileNotFoundError:
         raise SettingsError(
-            what=f"There is no archive in {place}. Start one with holdfast up, name its folder with --data (or "
-            "HOLDFAST_DATA), or say where another one is with HOLDFAST_URL and HOLDFAST_TOKEN."
+            what=f"You are not logged in to an archive at {url}. Log in with holdfast login, set HOLDFAST_TOKEN, start "
+            "an archive with holdfast up, or name its data folder with --data (or HOLDFAST_DATA)."
         ) from None
     except OSError as error:
-        raise SettingsError(what=f"{error.filename} cannot be read: {error.strerror}.") from error
-    return Client(url, token)
+        raise SettingsError(
+            what=f"{error.filename} cannot be read: {error.strerror}. Log in with holdfast login."
+        ) from error
+
+
+def address(data: str) -> str:
+    """Return where the archive's server is: HOLDFAST_URL, else what the data folder says. Raises SettingsError."""
+    if url := os.environ.get("HOLDFAST_URL"):
+        return url
+    try:
+        return (folder(data) / URL_FILE).read_text("utf-8").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return _DEFAULT_URL
+    except OSError as error:
+        raise SettingsError(
+            what=f"{error.filename} cannot be read: {error.strerror}. Say where the archive is with HOLDFAST_URL."
+        ) from error

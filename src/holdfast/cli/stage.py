@@ -6,29 +6,16 @@ from __future__ import annotations
 import click
 
 from holdfast.cli.get import end, tell, wait_for
-from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.options import Time, connect, data_option, json_option, wait_option
 from holdfast.cli.output import give, say, size
-from holdfast.settings.values import Seconds, parse
 from holdfast.wire.requests import Request
-
-
-class _Time(click.ParamType[float]):
-    """A time such as 90, 10 min, 6h or 2d."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return float(str(parse(value, Seconds, is_text=True)))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command()
 @click.argument("dataset", metavar="ID")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
 @click.option(
-    "--keep", type=_Time(), metavar="TIME", help="How long they are kept, as 36h or 2d.  [default: the archive's]"
+    "--keep", type=Time(), metavar="TIME", help="How long they are kept, as 36h or 2d.  [default: the archive's]"
 )
 @wait_option
 @json_option
@@ -49,7 +36,7 @@ def stage(dataset: str, paths: tuple[str, ...], keep: float | None, wait: bool, 
 
 @click.command()
 @click.argument("request", metavar="ID")
-@click.argument("time", metavar="TIME", type=_Time())
+@click.argument("time", metavar="TIME", type=Time())
 @json_option
 @data_option
 def keep(request: str, time: float, as_json: bool, data: str) -> None:

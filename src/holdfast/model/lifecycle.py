@@ -65,6 +65,11 @@ MOVES: Final[Mapping[str, Moves]] = {
         done="",
         failed="",
     ),
+    "person": _moves(
+        applied="active disabled",
+        active="disabled",
+        disabled="active",
+    ),
 }
 
 

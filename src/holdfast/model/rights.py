@@ -9,14 +9,21 @@ from typing import Final, Literal
 
 SiteRole = Literal["admin", "operator", "member", "visitor"]  # a visitor did not sign in
 Role = Literal["owner", "manager", "writer", "reader"]  # to a dataset, or in a group
-Scope = Literal["read", "write", "operate", "admin"]  # what a token is good for
+Scope = Literal["read", "write", "operate", "office", "admin"]  # what a token is good for
 Action = Literal[
-    "see", "read", "write", "manage", "release", "check", "delete", "give", "create", "serve", "operate", "administer"
-]
+    "see", "read", "write", "who", "manage", "release", "check", "delete", "give", "belong", "lead", "create", "own",
+    "serve", "operate", "office", "administer",
+]  # fmt: skip
 
 SITE_ROLES: Final[tuple[SiteRole, ...]] = ("admin", "operator", "member", "visitor")
 ROLES: Final[tuple[Role, ...]] = ("owner", "manager", "writer", "reader")  # each may do what those behind it may
-SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "operate", "admin")
+SCOPES: Final[tuple[Scope, ...]] = ("read", "write", "operate", "office", "admin")
+USABLE: Final[Mapping[SiteRole, tuple[Scope, ...]]] = {  # what a token of somebody can be good for at most
+    "admin": SCOPES,
+    "operator": ("read", "write", "operate"),
+    "member": ("read", "write"),
+    "visitor": ("read",),
+}
 MEMBERS: Final = "members"  # everybody who signed in
 EVERYONE: Final = "everyone"
 
@@ -39,14 +46,19 @@ RIGHTS: Final[Mapping[Action, Right]] = {
     "see": _right("look at this dataset", "read", "admin", "operator", least="reader"),
     "read": _right("read the files of this dataset", "read", "admin", least="reader"),
     "write": _right("add files or metadata to this dataset", "write", "admin", least="writer"),
+    "who": _right("see who has this dataset", "read", "admin", "operator", least="manager"),
     "manage": _right("manage this dataset", "write", "admin", least="manager"),
     "release": _right("remove the source of this dataset", "write", "admin", "operator", least="manager"),
     "check": _right("have this dataset read again", "write", "admin", "operator", least="manager"),
     "delete": _right("delete this dataset", "write", "admin", least="owner"),
     "give": _right("give this dataset to another owner", "write", "admin", least="owner"),
+    "belong": _right("look at this group", "read", "admin", "operator", least="reader"),
+    "lead": _right("change the members of this group", "write", "admin", least="manager"),
     "create": _right("make datasets", "write", "admin", "operator", "member"),
+    "own": _right("change your account, and make tokens", "write", "admin", "operator", "member"),
     "serve": _right("have the archive read and write any folder of its roots", "write", "admin", "operator"),
     "operate": _right("operate the archive", "operate", "admin", "operator"),
+    "office": _right("keep proposals, as a user office does", "office", "admin"),
     "administer": _right("administer people and profiles", "admin", "admin"),
 }
 

@@ -34,6 +34,7 @@ from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
 from holdfast.services.health import notice
+from holdfast.services.login import expire_attempts
 from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
@@ -89,7 +90,7 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
     changed in the library, and what is owed although nobody said so.
     """
     with archive.database.transaction() as conn:
-        _forget_the_dead(conn)
+        _forget_the_dead(archive, conn)
     if thorough:
         _look_at_library(archive)
         with archive.database.transaction() as conn:
@@ -116,11 +117,12 @@ def _look_at_library(archive: Archive) -> None:
         _LOG.warning("%s", error)
 
 
-def _forget_the_dead(conn: Connection) -> None:
+def _forget_the_dead(archive: Archive, conn: Connection) -> None:
     status.run(conn, "stalled", seconds=_WORKER_GONE)
     status.run(conn, "dead_workers", seconds=_WORKER_GONE)
     look_after(conn)
     idempotency.run(conn, "expire")
+    expire_attempts(archive, conn)
 
 
 def _defer_owed(archive: Archive, conn: Connection) -> int:

@@ -51,6 +51,19 @@ class Web:
 
 
 @dataclass(frozen=True)
+class People:
+    """Tokens, and how often somebody may try to log in."""
+
+    token_lifetime: Seconds = setting(Seconds(30 * 86400), "How long a token is good when nobody says.", least=1)
+    token_longest: Seconds = setting(Seconds(365 * 86400), "The longest that one may ask for.", least=1)
+    attempts: int = setting(
+        10, "How often a login may fail for one name, and somebody apply for accounts from one address, before both are "
+        "refused for a while; a login may fail ten times as often from one address.", least=1, most=1_000_000,
+    )  # fmt: skip
+    attempts_window: Seconds = setting(Seconds(900), "In which time that is counted.", least=1, most=86400)
+
+
+@dataclass(frozen=True)
 class Roots:
     """Where the archive may read and write files on behalf of people; everything else is refused."""
 
@@ -188,6 +201,7 @@ class Settings:
     site: Site = field(default_factory=Site)
     database: Database = field(default_factory=Database)
     web: Web = field(default_factory=Web)
+    people: People = field(default_factory=People)
     roots: Roots = field(default_factory=Roots)
     library: Library = field(default_factory=Library)
     staging: Staging = field(default_factory=Staging)

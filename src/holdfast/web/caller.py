@@ -17,11 +17,11 @@ from holdfast.catalog.queries import idempotency
 from holdfast.errors import Conflict, NotSignedIn
 from holdfast.model.ids import new_id
 from holdfast.model.rights import VISITOR, Person
-from holdfast.services import people
 from holdfast.services.archive import Archive
+from holdfast.services.tokens import by_token
 
 _BEARER = HTTPBearer(
-    auto_error=False, description="a token; the administrator's is in the file `token` of the data folder"
+    auto_error=False, description="a token: `POST /login` gives one; another is in the file `token` of the data folder"
 )
 
 
@@ -31,12 +31,16 @@ def archive_of(request: Request) -> Archive:
     return found
 
 
+def address_of(request: Request) -> str:
+    """Return from where the call comes: the address that a proxy names, if it is one that is trusted."""
+    return request.client.host if request.client else ""
+
+
 def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
     """Return who calls, possibly nobody that is known. Raises NotSignedIn for a token that is not good."""
     if credentials is None:
         return VISITOR
-    used_from = request.client.host if request.client else ""
-    return people.by_token(archive_of(request), credentials.credentials, used_from=used_from)
+    return by_token(archive_of(request), credentials.credentials, used_from=address_of(request))
 
 
 def caller(person: Annotated[Person, Depends(visitor)]) -> Person:

@@ -21,6 +21,7 @@ from holdfast.errors import (
     NotFound,
     NotSignedIn,
     OperatorNeeded,
+    TooManyAttempts,
     TransientError,
     UsageError,
 )
@@ -38,6 +39,7 @@ STATUS: Final[tuple[tuple[type[HoldfastError], int], ...]] = (
     (NotAllowed, 403),
     (NoSpace, 507),
     (DatabaseUnavailable, 503),
+    (TooManyAttempts, 429),
     (TransientError, 503),
     (IntegrityError, 500),
     (OperatorNeeded, 503),
@@ -69,6 +71,8 @@ def install(app: FastAPI) -> None:
             response.headers["WWW-Authenticate"] = "Bearer"
         if isinstance(error, DatabaseUnavailable):
             response.headers["Retry-After"] = "5"
+        if isinstance(error, TooManyAttempts):
+            response.headers["Retry-After"] = str(error.details["seconds"])
         return response
 
     @app.exception_handler(RequestValidationError)

@@ -1,21 +1,36 @@
--- by_token --
--- Who shows a token that is good, with the groups this person is in now; `stale`: its use was not noted for a minute.
-select person.name, person.role, token.id as token, token.scopes,
-  token.used_at is null or token.used_at < now() - interval '1 minute' as stale,
-  coalesce((select jsonb_object_agg(membership."group", jsonb_build_array(membership.role, "group".folder))
-    from membership join "group" on "group".name = membership."group"
-    where membership.person = person.name and now() between from_at and until_at), '{}') as groups
-from token join person on person.name = token.person
-where token.digest = %(digest)s and token.revoked_at is null and coalesce(token.expires_at, 'infinity') > now()
-  and person.state = 'active'
+-- by_name --
+select person.*, array(select kind from credential where credential.person = person.name order by kind) as credentials
+from person where name = %(name)s
 
--- used --
-update token set used_at = now(), used_from = %(used_from)s where id = %(id)s
+-- page --
+select person.*, array(select kind from credential where credential.person = person.name order by kind) as credentials
+from person where name > %(after)s and (%(state)s::text is null or state = %(state)s)
+  and (%(search)s = '' or strpos(lower(name || ' ' || title || ' ' || mail), lower(%(search)s)) > 0)
+order by name limit %(limit)s
 
 -- add --
-insert into person (name, site, title, role, state, decided_by, decided_at)
-values (%(name)s, %(site)s, %(title)s, %(role)s, 'active', %(by)s, now()) on conflict (name) do nothing
+insert into person (name, site, title, mail, role, state, reason, decided_by, decided_at)
+values (%(name)s, %(site)s, %(title)s, %(mail)s, %(role)s, %(state)s, %(reason)s, %(by)s::text,
+  case when %(by)s::text is not null then now() end)
+on conflict (name) do nothing returning name
 
--- add_token --
-insert into token (id, person, kind, digest, label, scopes, expires_at)
-values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(label)s, %(scopes)s, %(expires_at)s) on conflict (digest) do nothing
+-- state --
+update person set state = %(to)s, reason = %(reason)s, decided_by = %(by)s, decided_at = now()
+where name = %(name)s and state = any(%(from)s) and state = %(was)s returning name
+
+-- change --
+update person set title = coalesce(%(title)s, title), mail = coalesce(%(mail)s, mail), role = coalesce(%(role)s, role)
+where name = %(name)s
+  and (title, mail, role) is distinct from (coalesce(%(title)s, title), coalesce(%(mail)s, mail), coalesce(%(role)s, role))
+returning name
+
+-- other_admins --
+-- Locks them, so that two administrators cannot take each other's place at the same time.
+select name from person where role = 'admin' and state = 'active' and name <> %(name)s order by name for update
+
+-- groups --
+-- Those that somebody is in now, with the highest role there, however it was got.
+select distinct on ("group".name) "group".name, "group".title, "group".folder, membership.role
+from membership join "group" on "group".name = membership."group"
+where person = %(person)s and now() between from_at and until_at
+order by "group".name, array_position(array['owner', 'manager', 'writer', 'reader'], membership.role)

@@ -22,6 +22,7 @@ create table credential (
     issuer      text        not null,
     subject     text        not null,
     secret      text,                                -- local: Argon2
+    once_until  timestamptz,                         -- an operator gave it: good once, to choose another, until then
     created_at  timestamptz not null default now(),
     used_at     timestamptz,
     unique (kind, issuer, subject),
@@ -33,7 +34,7 @@ create index credential_person on credential (person);
 create table token (
     id          text        primary key,
     person      text        not null references person (name),
-    kind        text        not null check (kind in ('token', 'session')),  -- session: of a browser
+    kind        text        not null check (kind in ('folder', 'token', 'session')),  -- of the data folder; of a browser
     digest      bytea       not null unique,         -- SHA-256
     label       text        not null default '',
     scopes      text[]      not null,
@@ -45,6 +46,16 @@ create table token (
 );
 create index token_person on token (person);
 
+-- How often somebody tried lately: all web processes count together. Names and addresses are kept as digests only, for
+-- people also type their passwords where the name belongs.
+create table attempt (
+    what        text        not null check (what in ('login', 'application')),
+    who         bytea       not null,
+    began_at    timestamptz not null default now(),
+    count       integer     not null,
+    primary key (what, who)
+);
+
 -- Persons who have roles together; a proposal is one that a user office knows.
 create table "group" (
     name        text        primary key,
@@ -55,6 +66,7 @@ create table "group" (
     created_at  timestamptz not null default now(),
     created_by  text        not null
 );
+create unique index group_folder on "group" (folder) where folder <> '';
 
 create table membership (
     "group"     text        not null references "group" (name),
@@ -63,7 +75,7 @@ create table membership (
     origin      text        not null check (origin in ('hand', 'office', 'login')),  -- who keeps it up to date
     from_at     timestamptz not null default '-infinity',
     until_at    timestamptz not null default 'infinity',
-    primary key ("group", person),
+    primary key ("group", person, origin),           -- each keeps up to date what is its own; the highest role counts
     check (from_at < until_at)
 );
 create index membership_person on membership (person);

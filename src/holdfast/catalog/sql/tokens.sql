@@ -1,0 +1,38 @@
+-- good --
+-- Who shows a token that is good; `stale`: its use was not noted for a minute.
+select person.name, person.role, token.id as token, token.scopes,
+  token.used_at is null or token.used_at < now() - interval '1 minute' as stale
+from token join person on person.name = token.person
+where token.digest = %(digest)s and token.revoked_at is null and coalesce(token.expires_at, 'infinity') > now()
+  and person.state = 'active'
+
+-- used --
+update token set used_at = now(), used_from = %(used_from)s where id = %(id)s
+
+-- add --
+insert into token (id, person, kind, digest, label, scopes, expires_at)
+values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(label)s, %(scopes)s, now() + make_interval(secs => %(seconds)s))
+
+-- of_folder --
+-- The one token of the data folder: the one before it, if it was another, is good no more.
+with ended as (
+  update token set revoked_at = now() where kind = 'folder' and digest <> %(digest)s and revoked_at is null)
+insert into token (id, person, kind, digest, label, scopes)
+values (%(id)s, %(person)s, 'folder', %(digest)s, 'the file `token` of the data folder', %(scopes)s)
+on conflict (digest) do update set scopes = excluded.scopes, revoked_at = null
+
+-- by_id --
+select *, revoked_at is null and coalesce(expires_at, 'infinity') > now() as good from token where id = %(id)s
+
+-- of_person --
+select *, revoked_at is null and coalesce(expires_at, 'infinity') > now() as good from token
+where person = %(person)s and (%(ended)s or (revoked_at is null and coalesce(expires_at, 'infinity') > now()))
+order by created_at desc, id desc limit %(limit)s
+
+-- revoke --
+update token set revoked_at = now() where id = %(id)s and revoked_at is null returning id
+
+-- revoke_all --
+-- All tokens of a person but one, and but that of the data folder, which whoever has the folder has anyway.
+update token set revoked_at = now()
+where person = %(person)s and id <> %(except)s and kind <> 'folder' and revoked_at is null

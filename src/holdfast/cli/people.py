@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commands about oneself: log in and out, who am I, another password, apply for an account."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import sys
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from holdfast.cli.credentials import keep
+from holdfast.cli.options import address, connect, data_option, json_option
+from holdfast.cli.output import give, moment, say
+from holdfast.client import Client
+from holdfast.errors import InvalidInput, Refused
+from holdfast.wire.people import Application
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+stdin_option = click.option(
+    "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input, for programs."
+)
+
+
+@click.command()
+@click.argument("name", required=False)
+@stdin_option
+@json_option
+@data_option
+def login(name: str | None, from_stdin: bool, as_json: bool, data: str) -> None:
+    """Log in as NAME with a password; later commands of yours use the token that is given for it."""
+    url = _encrypted(address(data))
+    name = name or click.prompt("Name", default=getpass.getuser(), err=True)
+    password = _ask("Password", from_stdin=from_stdin)
+    with Client(url) as client:
+        label = f"holdfast login on {platform.node()}"
+        try:
+            made = client.login(name, password, label=label)
+        except Refused as error:
+            if error.of != "password-change-needed" or from_stdin:
+                raise
+            say("This password is good once, to choose your own.")
+            new = _ask_new()
+            client.change_password(name, old=password, new=new)
+            made = client.login(name, new, label=label)
+    file = keep(url, made.secret)
+    if as_json:
+        give({"name": made.person, "token": made.id, "expires_at": made.expires_at and made.expires_at.isoformat()})
+    else:
+        say(f"You are logged in to {url} as {made.person} until {moment(made.expires_at)}. The token is in {file}.")
+
+
+@click.command()
+@json_option
+@data_option
+def logout(as_json: bool, data: str) -> None:
+    """Revoke the token that `login` was given, and forget it."""
+    url = address(data)
+    with connect(data) as client:
+        try:
+            client.logout()
+        except Refused as error:
+            if error.of != "not-signed-in":  # it has ended already
+                raise
+    keep(url, None)
+    give({"url": url}) if as_json else say(f"You are logged out of {url}.")
+
+
+@click.command()
+@json_option
+@data_option
+def whoami(as_json: bool, data: str) -> None:
+    """Tell who you are to the archive, in which groups, and what your token is good for."""
+    with connect(data) as client:
+        found = client.whoami()
+    if as_json:
+        give(found)
+        return
+    say(f"{found.name} ({found.title or 'no title'}), {found.role}")
+    for standing in found.groups:
+        say(f"{standing.role} in group {standing.group}")
+    token = found.token
+    until = f"until {moment(token.expires_at)}" if token.expires_at else "as long as it is there"
+    say(f"token {token.id} ({token.label or 'no label'}), good for {', '.join(token.scopes)}, {until}")
+
+
+@click.command()
+@click.argument("name", required=False)
+@stdin_option
+@data_option
+def password(name: str | None, from_stdin: bool, data: str) -> None:
+    """Choose another password, which needs the old one; all other tokens of yours are revoked.
+
+    With --password-stdin the first line is the old password, the second line the new one.
+    """
+    url = _encrypted(address(data))
+    name = name or click.prompt("Name", default=getpass.getuser(), err=True)
+    old = _ask("Old password", from_stdin=from_stdin)
+    new = _ask("New password", from_stdin=True) if from_stdin else _ask_new()
+    with Client(url) as client:
+        client.change_password(name, old=old, new=new)
+    say("The password is changed, and all tokens of yours are revoked. Log in again with holdfast login.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--title", required=True, help="Your whole name, as people write it.")
+@click.option("--mail", required=True, help="Where to reach you.")
+@click.option("--reason", default="", help="Why you need an account.")
+@stdin_option
+@json_option
+@data_option
+def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_json: bool, data: str) -> None:
+    """Ask for an account with the name NAME; an administrator decides."""
+    url = _encrypted(address(data))
+    new = _ask("Password", from_stdin=True) if from_stdin else _ask_new()
+    try:
+        wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
+    except ValueError as error:
+        raise InvalidInput(what=wrong(error)) from None
+    with Client(url) as client:
+        found = client.apply(wish)
+    give(found) if as_json else say(f"{found.name} can log in once an administrator has approved it.")
+
+
+def wrong(error: ValueError) -> str:
+    """Return what a model does not take, without the value: it may be a password."""
+    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in getattr(error, "errors", list)()]
+    return f"{'; '.join(told)}."
+
+
+def _ask(prompt: str, *, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt(prompt, hide_input=True, err=True))
+
+
+def _ask_new() -> str:
+    return str(click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _encrypted(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        click.echo(f"holdfast: the way to {url} is not encrypted: who listens learns the password.", err=True)
+    return url
+
+
+COMMANDS = (login, logout, whoami, password, apply)

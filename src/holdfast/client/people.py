@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls about persons: logging in, tokens, accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from holdfast.client.connection import Connection, segment
+from holdfast.model.rights import Scope
+from holdfast.wire.people import (
+    Application,
+    Applied,
+    DisableWish,
+    Login,
+    MadeToken,
+    NewPerson,
+    OncePassword,
+    PasswordChange,
+    Person,
+    PersonChange,
+    PersonPage,
+    Self,
+    Token,
+    TokenPage,
+    TokenWish,
+)
+
+
+class People(Connection):
+    """Persons and their tokens."""
+
+    def login(self, name: str, password: str, *, label: str = "") -> MadeToken:
+        """Return a token for name and password; this connection goes on with the one that it has."""
+        return self._post("/login", Login(name=name, password=password, label=label), MadeToken)
+
+    def logout(self) -> None:
+        """Revoke the token of this connection."""
+        self._send("POST", "/logout", None)
+
+    def change_password(self, name: str, *, old: str, new: str) -> None:
+        """Choose another password; all other tokens of this person are revoked."""
+        self._send("POST", "/password", PasswordChange(name=name, old=old, new=new))
+
+    def whoami(self) -> Self:
+        """Return who calls, in which groups, and what the token is good for."""
+        return self._get("/whoami", Self)
+
+    def tokens(self, *, of: str | None = None, ended: bool = False) -> list[Token]:
+        """Return one's tokens or, as an administrator, those of somebody, the newest first."""
+        return self._get("/tokens", TokenPage, of=of, ended=ended).items
+
+    def add_token(self, *, label: str = "", scopes: Sequence[Scope] = (), lifetime: float | None = None) -> MadeToken:
+        """Make another token, good for so many seconds; its secret is in this answer only."""
+        return self._post("/tokens", TokenWish(label=label, scopes=list(scopes), lifetime=lifetime), MadeToken)
+
+    def revoke_token(self, token: str) -> Token:
+        """End a token for good, by its id."""
+        return self._post(f"/tokens/{segment(token)}/revoke", None, Token)
+
+    def apply(self, application: Application) -> Applied:
+        """Ask for an account; needs no token."""
+        return self._post("/applications", application, Applied)
+
+    def people(self, *, state: str | None = None, search: str = "") -> Iterator[Person]:
+        """Yield persons by name."""
+        cursor: str | None = None
+        while True:
+            page = self._get("/people", PersonPage, cursor=cursor, state=state, search=search)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+    def person(self, name: str) -> Person:
+        """Return all that is known of an account."""
+        return self._get(f"/people/{segment(name)}", Person)
+
+    def add_person(self, person: NewPerson) -> Person:
+        """Make an account, without any way to log in yet."""
+        return self._post("/people", person, Person)
+
+    def approve_person(self, name: str) -> Person:
+        """Take an account into use that was applied for."""
+        return self._post(f"/people/{segment(name)}/approve", None, Person)
+
+    def disable_person(self, name: str, reason: str) -> Person:
+        """Take an account out of use, or decline an application."""
+        return self._post(f"/people/{segment(name)}/disable", DisableWish(reason=reason), Person)
+
+    def enable_person(self, name: str) -> Person:
+        """Take an account into use again."""
+        return self._post(f"/people/{segment(name)}/enable", None, Person)
+
+    def change_person(self, name: str, change: PersonChange) -> Person:
+        """Change title, mail address or role."""
+        return self._post(f"/people/{segment(name)}/set", change, Person)
+
+    def give_password(self, name: str) -> OncePassword:
+        """Make a password for somebody that is good once, to choose another."""
+        return self._post(f"/people/{segment(name)}/password", None, OncePassword)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logging in with name and password, and choosing another password.
+
+Whether a name is unknown, the password wrong or the account not in use: the answer has the same words and takes the same
+time. Attempts are counted before anything is compared, for the name and for the address, in the catalogue: so no number
+of web processes, and no calls at the same time, give anybody more of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from holdfast.catalog import events
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import credentials, people, tokens
+from holdfast.errors import Conflict, NotFound, NotSignedIn, PasswordChangeNeeded, TooManyAttempts
+from holdfast.identity.password import hashed, made, matches, renewed
+from holdfast.model.rights import Person, Scope
+from holdfast.services.archive import Archive
+from holdfast.services.tokens import add_token
+from holdfast.wire.people import MadeToken, OncePassword
+
+_ADDRESS_SHARE: Final = 10  # times as many attempts from one address, behind which a whole institute may be
+_ONCE: Final = 7 * 86400.0  # seconds that a password is good which somebody else made
+_WRONG: Final = "The name or the password is wrong, or the account is not in use."
+
+
+def login(
+    archive: Archive,
+    *,
+    name: str,
+    password: str,
+    address: str,
+    label: str = "",
+    scopes: Sequence[Scope] = (),
+    lifetime: float | None = None,
+) -> MadeToken:
+    """Return a token for who knows the password. `lifetime` in seconds.
+
+    Raises NotSignedIn, TooManyAttempts, PasswordChangeNeeded, InvalidInput, NotAllowed (scopes beyond the role).
+    """
+    row = _proved(archive, name, password, address)
+    if row["once_until"] is not None:
+        raise PasswordChangeNeeded
+    secret = renewed(password, row["secret"])
+    with archive.database.transaction() as conn:
+        credentials.run(conn, "used", id=row["id"], secret=secret)
+        person = people.first(conn, "by_name", name=row["person"])
+        if person is None:
+            raise NotSignedIn(what=_WRONG)
+        return add_token(
+            archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
+            lifetime=lifetime,
+        )  # fmt: skip
+
+
+def change_password(archive: Archive, *, name: str, old: str, new: str, address: str, keep: str = "") -> None:
+    """Have a person choose another password; all tokens of the person but `keep` are good no more.
+
+    Raises NotSignedIn, TooManyAttempts, InvalidInput.
+    """
+    secret = hashed(new)
+    row = _proved(archive, name, old, address)
+    with archive.database.transaction() as conn:
+        credentials.run(conn, "set_local", name=row["person"], secret=secret, once=None)
+        ended = tokens.run(conn, "revoke_all", person=row["person"], **{"except": keep})
+        events.add(
+            conn, archive.site, "person.password-changed", person=row["person"], name=row["person"], tokens=ended
+        )
+
+
+def give_password(archive: Archive, name: str, *, by: Person) -> OncePassword:
+    """Return a password that is good once, to choose another; it replaces the one that there was, and ends all tokens.
+
+    Raises NotFound, Conflict (the account is not in use).
+    """
+    password = made()
+    secret = hashed(password)
+    with archive.database.transaction() as conn:
+        person = people.first(conn, "by_name", name=name)
+        if person is None:
+            raise NotFound(kind="person", name=name)
+        if person["state"] != "active":
+            raise Conflict(what=f"The account of {name} is {person['state']}. Approve or enable it first.")
+        credentials.run(conn, "set_local", name=name, secret=secret, once=_ONCE)
+        ended = tokens.run(conn, "revoke_all", person=name, **{"except": by.token})
+        events.add(conn, archive.site, "person.password-given", person=by.name, name=name, tokens=ended)
+    return OncePassword(name=name, password=password)
+
+
+def attempt(archive: Archive, what: str, *, name: str | None, address: str) -> None:
+    """Count that somebody tries. Raises TooManyAttempts. The first refusal is told by an event."""
+    settings = archive.settings.people
+    with archive.database.transaction() as conn:
+        refused = 0.0
+        for who, most in _counted(name, address, settings.attempts):
+            row = credentials.first(conn, "attempt", what=what, who=who, window=settings.attempts_window)
+            if row and row["count"] > most:
+                refused = max(refused, row["seconds"])
+            if row and row["count"] == most + 1:
+                known = name is not None and people.first(conn, "by_name", name=name) is not None
+                events.add(
+                    conn, archive.site, "login.failed", what=what, name=name if known else None, address=address,
+                    attempts=most,
+                )  # fmt: skip
+    if refused:
+        raise TooManyAttempts(seconds=round(refused))
+
+
+def expire_attempts(archive: Archive, conn: Connection) -> None:
+    """Forget what counts no more."""
+    credentials.run(conn, "forget_attempts", window=archive.settings.people.attempts_window)
+
+
+def _counted(name: str | None, address: str, most: int) -> list[tuple[bytes, int]]:
+    """Return whose attempts are counted, with how many each may make; always in the same order, so none deadlocks."""
+    names = [] if name is None else [(_digest("name", name), most)]
+    return [*names, (_digest("address", address), most if name is None else most * _ADDRESS_SHARE)]
+
+
+def _digest(kind: str, text: str) -> bytes:
+    return hashlib.sha256(f"{kind}:{text}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _proved(archive: Archive, name: str, password: str, address: str) -> Row:
+    """Return the credential of who knows its password. Raises NotSignedIn, TooManyAttempts."""
+    attempt(archive, "login", name=name, address=address)
+    with archive.database.transaction() as conn:
+        row = credentials.first(conn, "local", name=name)
+    usable = row is not None and row["state"] == "active" and not row["over"]
+    if not matches(password, row["secret"] if row and usable else None) or row is None:
+        raise NotSignedIn(what=_WRONG)
+    with archive.database.transaction() as conn:
+        whos = [who for who, _ in _counted(name, address, 0)]
+        credentials.run(conn, "forgive", what="login", whos=whos)
+    return row

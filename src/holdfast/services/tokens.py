@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tokens: what a person shows with each call. The secret is told once and never kept; only its digest is."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from holdfast.catalog import events
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import people, tokens
+from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound, NotSignedIn
+from holdfast.model.ids import new_id
+from holdfast.model.rights import SCOPES, USABLE, Membership, Person, Scope, SiteRole, allowed
+from holdfast.services.archive import Archive
+from holdfast.wire.people import MadeToken, Token
+
+_PREFIX: Final = "hf_"  # so that programs that look for secrets in public places find ours
+_BYTES: Final = 32  # 256 bits
+_LISTED: Final = 1000
+
+
+def new_secret() -> str:
+    """Return a token that nobody has."""
+    return _PREFIX + secrets.token_urlsafe(_BYTES)
+
+
+def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
+    """Return who shows a token, and note that it was used. Raises NotSignedIn when it is not, or no more, good."""
+    with archive.database.transaction() as conn:
+        row = tokens.first(conn, "good", digest=_digest(secret))
+        if row is None:
+            raise NotSignedIn(what="This token is not valid: it is unknown, has expired or was revoked.")
+        if row["stale"]:
+            tokens.run(conn, "used", id=row["token"], used_from=used_from)
+        groups = {
+            group["name"]: Membership(group["role"], group["folder"])
+            for group in people.all(conn, "groups", person=row["name"])
+        }
+    return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"])
+
+
+def add_token(
+    archive: Archive,
+    conn: Connection,
+    *,
+    person: str,
+    role: SiteRole,
+    by: str,
+    label: str,
+    scopes: Sequence[Scope] = (),
+    lifetime: float | None = None,
+) -> MadeToken:
+    """Make a token of a person, with its secret; no scopes: all that the role admits. `lifetime` in seconds.
+
+    Raises InvalidInput, NotAllowed (scopes beyond the role).
+    """
+    limits, chosen = archive.settings.people, list(scopes) or list(USABLE[role])
+    seconds = limits.token_lifetime if lifetime is None else lifetime
+    if not 0 < seconds <= limits.token_longest:
+        raise InvalidInput(what=f"A token lives for at most {limits.token_longest:g} seconds (people.token_longest).")
+    if beyond := set(chosen) - set(USABLE[role]):
+        raise NotAllowed(action=f"have a token for {', '.join(sorted(beyond))}: {person} is {role} here")
+    ident, secret = new_id(), new_secret()
+    tokens.run(
+        conn, "add", id=ident, person=person, kind="token", digest=_digest(secret), label=label,
+        scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds,
+    )  # fmt: skip
+    events.add(conn, archive.site, "token.added", person=by, token=ident, name=person, label=label, scopes=chosen)
+    row = tokens.first(conn, "by_id", id=ident)
+    return MadeToken(**_told(row or {}), secret=secret)
+
+
+def another(
+    archive: Archive, person: Person, *, label: str, scopes: Sequence[Scope], lifetime: float | None
+) -> MadeToken:
+    """Make another token of who calls, never good for more than the one shown. Raises InvalidInput, NotAllowed."""
+    chosen = list(scopes) or sorted(person.scopes & set(USABLE[person.role]), key=SCOPES.index)
+    if beyond := set(chosen) - person.scopes:
+        raise NotAllowed(action=f"make a token for {', '.join(sorted(beyond))} with one that is not good for it")
+    with archive.database.transaction() as conn:
+        return add_token(
+            archive, conn, person=person.name, role=person.role, by=person.name, label=label, scopes=chosen,
+            lifetime=lifetime,
+        )  # fmt: skip
+
+
+def token_list(archive: Archive, person: str, *, ended: bool) -> list[Token]:
+    """Return the tokens of a person, the newest first; `ended`: also those that are good no more."""
+    with archive.database.transaction() as conn:
+        return [Token(**_told(row)) for row in tokens.all(conn, "of_person", person=person, ended=ended, limit=_LISTED)]
+
+
+def revoke(archive: Archive, ident: str, *, person: Person) -> Token:
+    """End a token for good, one's own or as an administrator anybody's. Idempotent. Raises NotFound, Conflict."""
+    with archive.database.transaction() as conn:
+        row = tokens.first(conn, "by_id", id=ident)
+        if row is None or not (row["person"] == person.name or allowed(person, "administer", ())):
+            raise NotFound(kind="token", name=ident)
+        if row["kind"] == "folder":
+            raise Conflict(
+                what="This is the token of the data folder: whoever has the folder has it. Remove the file `token` "
+                "there and start the archive again to get another one."
+            )
+        if tokens.first(conn, "revoke", id=ident):
+            events.add(conn, archive.site, "token.revoked", person=person.name, token=ident, name=row["person"])
+        row = tokens.first(conn, "by_id", id=ident)
+    return Token(**_told(row or {}))
+
+
+def admit_folder(conn: Connection, *, person: str, secret: str) -> None:
+    """Make the token of the data folder good for a person, and the one before it no more. Idempotent."""
+    tokens.run(conn, "of_folder", id=new_id(), person=person, digest=_digest(secret), scopes=list(SCOPES))
+
+
+def _told(row: Row) -> Row:
+    return {key: row[key] for key in Token.model_fields}
+
+
+def _digest(secret: str) -> bytes:
+    """Return what is kept of a token: tokens are random and long, so that a plain digest cannot be guessed back."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persons at the command line: apply, log in, make tokens, log out."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.testing.program import Up, environment
+
+PASSWORD = "correct horse battery staple"
+PROGRAM = Path(sys.executable).with_name("holdfast")
+
+
+class Somebody:
+    """Who sits at another machine: has the address, and no data folder."""
+
+    def __init__(self, up: Up, home: Path) -> None:
+        self.home = home
+        self._env = environment(
+            HOME=str(home), HOLDFAST_URL=f"http://127.0.0.1:{up.port}", HOLDFAST_DATA=str(home / "no")
+        )
+
+    def run(self, *arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAM, *arguments], input=typed, capture_output=True, text=True, check=False, timeout=90,
+            env={**self._env, **more},
+        )  # fmt: skip
+
+    def json(self, *arguments: str, typed: str = "") -> Any:
+        done = self.run(*arguments, "--json", typed=typed)
+        assert done.returncode == 0, done
+        return json.loads(done.stdout.splitlines()[-1])
+
+    @property
+    def file(self) -> Path:
+        return self.home / ".config/holdfast/credentials"
+
+
+@pytest.fixture
+def marie(up: Up, tmp_path: Path) -> Somebody:
+    return Somebody(up, tmp_path)
+
+
+def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:
+    assert "You are not logged in" in marie.run("whoami").stderr
+    who = ("--title", "Marie Curie", "--mail", "marie@example.org", "--reason", "radium", "--password-stdin")
+    assert marie.run("apply", "Marie", *who, typed=PASSWORD).returncode == 2
+    short = marie.run("apply", "marie", *who, typed="too-short")
+    assert (short.returncode, "at least 12 characters" in short.stderr, "too-short" in short.stderr) == (2, True, False)
+    assert "administrator" in marie.run("apply", "marie", *who, typed=f"{PASSWORD}\n").stdout
+    assert marie.run("login", "marie", "--password-stdin", typed=PASSWORD).returncode == 3
+    assert "radium" in up.run("admin", "person", "list", "--state", "applied").stdout
+    assert "active" in up.run("admin", "person", "approve", "marie").stdout
+    assert marie.run("login", "marie", "--password-stdin", typed="wrong password").returncode == 3
+    assert "as marie until" in marie.run("login", "marie", "--password-stdin", typed=f"{PASSWORD}\r\n").stdout
+    assert stat.S_IMODE(marie.file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(marie.file.parent.stat().st_mode) == 0o700
+    assert marie.json("whoami")["name"] == "marie"
+    assert marie.run("admin", "person", "list").returncode == 3
+    made = marie.json("token", "add", "--label", "pipeline", "--scope", "read", "--for", "8 h")
+    as_pipeline = marie.run("whoami", HOLDFAST_TOKEN=made["secret"]).stdout
+    assert "pipeline" in as_pipeline
+    assert "good for read" in as_pipeline
+    assert made["id"] in marie.run("token", "list").stdout
+    assert "good no more" in marie.run("token", "revoke", made["id"]).stdout
+    assert marie.run("whoami", HOLDFAST_TOKEN=made["secret"]).returncode == 3
+    assert made["id"] in marie.run("token", "list", "--ended").stdout
+    kept = marie.file.read_text()
+    assert "logged out" in marie.run("logout").stdout
+    assert json.loads(marie.file.read_text()) == {}
+    [secret] = json.loads(kept).values()
+    assert marie.run("whoami", HOLDFAST_TOKEN=secret).returncode == 3
+
+
+def test_an_account_with_a_password_that_is_good_once(up: Up, tmp_path: Path) -> None:
+    pierre = Somebody(up, tmp_path)
+    once = up.json("admin", "person", "add", "pierre", "--role", "operator", "--title", "Pierre Curie")["password"]
+    refused = pierre.run("login", "pierre", "--password-stdin", typed=once)
+    assert (refused.returncode, "holdfast password" in refused.stderr) == (3, True)
+    assert pierre.run("password", "pierre", "--password-stdin", typed=f"{once}\n{PASSWORD}\n").returncode == 0
+    assert pierre.json("login", "pierre", "--password-stdin", typed=PASSWORD)["name"] == "pierre"
+    assert pierre.run("status").returncode == 0
+    assert up.run("admin", "person", "set", "pierre", "--role", "member", "--mail", "p@example.org").returncode == 0
+    assert pierre.run("status").returncode == 3
+    assert "local" in up.run("admin", "person", "show", "pierre").stdout
+    assert "holdfast login on" in up.run("token", "list", "--of", "pierre").stdout
+    assert "disabled" in up.run("admin", "person", "disable", "pierre", "--reason", "left").stdout
+    assert pierre.run("whoami").returncode == 3
+    assert "active" in up.run("admin", "person", "enable", "pierre").stdout
+    assert up.run("admin", "person", "password", "nobody").returncode == 4
+
+
+def test_a_file_of_credentials_that_is_broken_is_said_so(marie: Somebody) -> None:
+    marie.file.parent.mkdir(parents=True)
+    marie.file.write_text("[")
+    done = marie.run("whoami")
+    assert (done.returncode, "log in again" in done.stderr) == (2, True)
