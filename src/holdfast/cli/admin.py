@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "drive": "holdfast.cli.drives",
     "mounts": "holdfast.cli.drives",
     "person": "holdfast.cli.persons",
+    "proposals": "holdfast.cli.groups",
     "statistics": "holdfast.cli.statistics",
     "packages": "holdfast.cli.statistics",
 }

@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "whoami": "holdfast.cli.people",
     "password": "holdfast.cli.people",
     "apply": "holdfast.cli.people",
+    "group": "holdfast.cli.groups",
     "token": "holdfast.cli.tokens",
     "status": "holdfast.cli.look",
     "inspect": "holdfast.cli.inspect",

@@ -30,12 +30,20 @@ _POLL: Final = 0.3  # seconds between two looks at long work
     show_default=True,
     help="The contract that it is kept under: twin-tape, single-tape, plain-twin-tape, or one of your site.",
 )
+@click.option("--group", help="Whose members have their roles to it.  [default: the one whose folder DIR is in]")
 @click.option("--meta", multiple=True, metavar="KEY=VALUE", help="Metadata; may be given several times.")
 @wait_option
 @json_option
 @data_option
 def archive(
-    directory: str, title: str, profile: str, meta: tuple[str, ...], wait: bool, as_json: bool, data: str
+    directory: str,
+    title: str,
+    profile: str,
+    group: str | None,
+    meta: tuple[str, ...],
+    wait: bool,
+    as_json: bool,
+    data: str,
 ) -> None:
     """Archive the folder DIR of the server in place.
 
@@ -45,7 +53,9 @@ def archive(
     metadata = dict(_pair(item) for item in meta)
     with connect(data) as client:
         try:
-            ident = client.archive(os.path.abspath(directory), title=title, profile=profile, metadata=metadata).id
+            ident = client.archive(
+                os.path.abspath(directory), title=title, profile=profile, metadata=metadata, group=group
+            ).id
             if not as_json and not wait:
                 say(f"Registered as dataset {ident}. Follow it with: holdfast show {ident}")
         except Refused as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from holdfast.client.connection import segment
+from holdfast.client.groups import Groups
 from holdfast.client.people import People
 from holdfast.wire.datasets import (
     CheckAsked,
@@ -44,7 +45,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(People):
+class Client(People, Groups):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----
@@ -56,10 +57,11 @@ class Client(People):
         title: str,
         profile: str = "twin-tape",
         metadata: Mapping[str, Any] | None = None,
+        group: str | None = None,
         key: str = "",
     ) -> DatasetDetail:
         """Have a folder of the server archived in place. Raises Refused, Unreachable, as all methods do."""
-        wish = DatasetWish(path=path, title=title, profile=profile, metadata=dict(metadata or {}))
+        wish = DatasetWish(path=path, title=title, profile=profile, metadata=dict(metadata or {}), group=group)
         return self._post("/datasets", wish, DatasetDetail, key)
 
     def datasets(self, *, deleted: bool = False) -> Iterator[Dataset]:

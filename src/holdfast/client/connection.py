@@ -56,6 +56,9 @@ class Connection:
     def _put(self, path: str, wish: BaseModel, kind: type[M], /, **query: Any) -> M:
         return kind.model_validate_json(self._send("PUT", path, wish, params=query).content)
 
+    def _delete(self, path: str, kind: type[M]) -> M:
+        return kind.model_validate_json(self._call("DELETE", path).content)
+
     def _send(self, method: str, path: str, wish: BaseModel | None, key: str = "", **how: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
         content = wish.model_dump_json() if wish else None

@@ -11,8 +11,8 @@ SiteRole = Literal["admin", "operator", "member", "visitor"]  # a visitor did no
 Role = Literal["owner", "manager", "writer", "reader"]  # to a dataset, or in a group
 Scope = Literal["read", "write", "operate", "office", "admin"]  # what a token is good for
 Action = Literal[
-    "see", "read", "write", "who", "manage", "release", "check", "delete", "give", "belong", "lead", "create", "own",
-    "serve", "operate", "office", "administer",
+    "see", "read", "write", "who", "manage", "release", "check", "delete", "give", "belong", "contribute", "lead",
+    "create", "own", "serve", "operate", "office", "administer",
 ]  # fmt: skip
 
 SITE_ROLES: Final[tuple[SiteRole, ...]] = ("admin", "operator", "member", "visitor")
@@ -53,6 +53,7 @@ RIGHTS: Final[Mapping[Action, Right]] = {
     "delete": _right("delete this dataset", "write", "admin", least="owner"),
     "give": _right("give this dataset to another owner", "write", "admin", least="owner"),
     "belong": _right("look at this group", "read", "admin", "operator", least="reader"),
+    "contribute": _right("make datasets of this group", "write", "admin", least="writer"),
     "lead": _right("change the members of this group", "write", "admin", least="manager"),
     "create": _right("make datasets", "write", "admin", "operator", "member"),
     "own": _right("change your account, and make tokens", "write", "admin", "operator", "member"),

@@ -22,6 +22,7 @@ from holdfast.model.names import medium_name, printable
 from holdfast.model.profile import Profile
 from holdfast.model.segments import cut
 from holdfast.services.archive import Archive, contract, described
+from holdfast.services.groups import group_of_folder
 from holdfast.services.pack import fail_dataset
 from holdfast.services.scan import scan
 
@@ -40,9 +41,12 @@ def register(
     title: str,
     profile: str,
     metadata: dict[str, Any],
+    group: str | None = None,
     ident: str | None = None,
 ) -> str:
     """Record that a folder of this server is to be archived and return the dataset's id; `ident` makes it repeatable.
+
+    It is of `group` or, if none is named, of the one whose folder it is in.
 
     Raises OutsideRoots, InvalidInput, NotFound (profile), AlreadyArchived (with the dataset's id).
     """
@@ -72,6 +76,7 @@ def register(
         datasets.run(
             conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,
             profile_version=version, server=server, source=raw, metadata=Jsonb(metadata),
+            group=group or group_of_folder(conn, source),
         )  # fmt: skip
         events.add(
             conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile

@@ -18,6 +18,11 @@ class DatasetWish(Model):
     title: str = Field(min_length=1, max_length=1000)
     profile: str = Field(default="twin-tape", max_length=100)
     metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    group: str | None = Field(
+        default=None,
+        max_length=100,
+        description="whose members have their roles to it; null: the one whose folder it is in",
+    )
 
 
 class Copy(Model):
@@ -63,6 +68,7 @@ class Dataset(Model):
     id: str
     title: str
     owner: str
+    group: str | None = Field(description="whose members have their roles to it")
     state: str
     level: str = Field(description="none, ingested, archived or preserved")
     availability: str = Field(description="online, nearline or unavailable")

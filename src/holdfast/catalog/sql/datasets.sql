@@ -1,6 +1,7 @@
 -- insert --
-insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata)
-values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s, %(metadata)s)
+insert into dataset (id, site, title, owner, "group", state, profile, profile_version, server, source, metadata)
+values (%(id)s, %(site)s, %(title)s, %(owner)s, %(group)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
+        %(metadata)s)
 
 -- restore --
 -- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query
 
 from holdfast.errors import InvalidInput
 from holdfast.services import check, free, register, show
+from holdfast.services.groups import may_in_group
 from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
@@ -31,6 +32,8 @@ def archive_folder(
     """Archive a folder of the server in place."""
     may(archive, person, "create")
     may_use_folder(person, wish.path, writing=False)
+    if wish.group is not None:
+        may_in_group(archive, person, "contribute", wish.group)
 
     def work(ident: str) -> DatasetDetail:
         register.register(
@@ -41,6 +44,7 @@ def archive_folder(
             title=wish.title,
             profile=wish.profile,
             metadata=wish.metadata,
+            group=wish.group,
         )
         return show.dataset(archive, ident)
 
