@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from holdfast.web.api import datasets, groups, people, requests, status
+from holdfast.web.api import datasets, grants, groups, people, requests, status
 from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
@@ -48,7 +48,7 @@ _ALWAYS: Final = frozenset({"401", "403", "422", "500", "503"})
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
-    for module in (datasets, groups, people, requests, status):
+    for module in (datasets, grants, groups, people, requests, status):
         app.include_router(module.router, prefix=PREFIX)
     return app.openapi()
 

@@ -10,6 +10,7 @@ from typing import Final
 import docs_cli
 import docs_errors
 import docs_rest
+import docs_rights
 import docs_settings
 
 _REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
@@ -21,6 +22,7 @@ def pages() -> dict[str, str]:
         "cli.md": docs_cli.page(),
         "errors.md": docs_errors.page(),
         "rest.md": docs_rest.page(),
+        "rights.md": docs_rights.page(),
         "settings.md": docs_settings.page(),
     }
 

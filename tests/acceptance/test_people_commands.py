@@ -102,3 +102,46 @@ def test_a_file_of_credentials_that_is_broken_is_said_so(marie: Somebody) -> Non
     marie.file.write_text("[")
     done = marie.run("whoami")
     assert (done.returncode, "log in again" in done.stderr) == (2, True)
+
+
+def test_a_group_archives_from_its_folder_and_shares(up: Up, tmp_path: Path) -> None:
+    folder = up.sources / "2026-1"
+    (folder / "run").mkdir(parents=True)
+    (folder / "run/a").write_bytes(b"a")
+    table = tmp_path / "proposals.csv"
+    table.write_text(
+        "proposal,title,folder,person,name,mail,role,from,until\n"
+        f"2026-1,Radium,{folder},irene,Irène Curie,,pi,,\n2026-1,,,fred,,,reader,2026-01-01,\n"
+    )
+    assert "none of which was made" in up.run("admin", "proposals", "import", table, "--dry-run").stdout
+    assert len(up.json("admin", "proposals", "import", table)["changes"]) == 5
+    assert up.json("admin", "proposals", "import", table)["changes"] == []
+    irene, fred = (account(up, tmp_path / name, name) for name in ("irene", "fred"))
+    dataset = irene.json("archive", str(folder / "run"), "--title", "A run")["id"]
+    assert fred.json("show", dataset)["group"] == "2026-1"
+    assert "irene" in up.run("group", "show", "2026-1").stdout
+    assert up.json("group", "add", "friends", "--title", "Friends", "--owner", "irene")["name"] == "friends"
+    assert "Friends" in irene.run("group", "list").stdout
+    hans = account(up, tmp_path / "hans", "hans")
+    assert hans.run("show", dataset).returncode == 4
+    assert irene.run("group", "join", "friends", "hans", "--role", "writer", "--until", "2999-01-01").returncode == 0
+    assert "group:friends" in irene.run("share", dataset, "--with", "group:friends").stdout
+    assert hans.run("show", dataset).returncode == 0
+    assert hans.run("who", dataset).returncode == 3
+    assert "not in friends any more" in hans.run("group", "leave", "friends").stdout
+    assert hans.run("show", dataset).returncode == 4
+    assert irene.json("unshare", dataset, "--with", "group:friends")["grants"] == []
+    assert irene.json("give", dataset, "--to", "hans")["owner"] == "hans"
+    assert "hans's" in hans.run("who", dataset).stdout
+    assert up.json("group", "set", "friends", "--title", "Enemies")["title"] == "Enemies"
+
+
+def account(up: Up, home: Path, name: str) -> Somebody:
+    """Have somebody, who has an account or not yet, log in."""
+    home.mkdir()
+    who = Somebody(up, home)
+    up.run("admin", "person", "add", name)
+    once = up.json("admin", "person", "password", name)["password"]
+    assert who.run("password", name, "--password-stdin", typed=f"{once}\n{PASSWORD}\n").returncode == 0
+    assert who.run("login", name, "--password-stdin", typed=PASSWORD).returncode == 0
+    return who

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from holdfast.client.connection import segment
+from holdfast.client.grants import Grants
 from holdfast.client.groups import Groups
 from holdfast.client.people import People
 from holdfast.wire.datasets import (
@@ -45,7 +46,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(People, Groups):
+class Client(People, Groups, Grants):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----

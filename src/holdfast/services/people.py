@@ -22,9 +22,9 @@ ADMIN: Final = "admin"  # who has the token of the data folder
 
 def admit_admin(archive: Archive, secret: str) -> None:
     """Make the token of the data folder good for the administrator. Idempotent."""
-    admin = NewPerson(name=ADMIN, title="The administrator of this archive", role="admin")
+    title = "The administrator of this archive"
     with archive.database.transaction() as conn:
-        add_person(archive, conn, admin, by=ADMIN)
+        _insert(archive, conn, ADMIN, title=title, mail="", role="admin", state="active", reason="", by=ADMIN)
         admit_folder(conn, person=ADMIN, secret=secret)
 
 

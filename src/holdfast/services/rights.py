@@ -7,8 +7,8 @@ from pathlib import Path
 
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import requests, rights
-from holdfast.errors import NotAllowed, NotFound, NotSignedIn
-from holdfast.model.rights import RIGHTS, Action, Person, allowed
+from holdfast.errors import Conflict, NotAllowed, NotFound, NotSignedIn
+from holdfast.model.rights import RIGHTS, Action, Person, allowed, verdict
 from holdfast.services.archive import Archive
 
 
@@ -16,23 +16,33 @@ def may(archive: Archive, person: Person, action: Action, dataset: str | None = 
     """Raise unless `person` may do `action`, to `dataset` if it is done to one.
 
     Raises NotSignedIn for a visitor, whatever there is; NotFound for a dataset that is not there or that the person may
-    not know of (P8), in the same words; NotAllowed otherwise.
+    not know of (P8), in the same words; NotAllowed otherwise; Conflict when the dataset's state does not admit it now.
     """
-    roles: set[str] = set()
+    roles, state = set[str](), None
     if dataset is not None:
         with archive.database.transaction() as conn:
-            roles = roles_to(conn, person, dataset)
-    if allowed(person, action, roles):
-        return
-    if person.role == "visitor":
-        raise NotSignedIn
-    if dataset is not None and not allowed(person, "see", roles):
-        raise NotFound(kind="dataset", name=dataset)
-    raise NotAllowed(action=RIGHTS[action].does)
+            roles, state = _standing(conn, person, dataset)
+    right = RIGHTS[action]
+    match verdict(person, action, roles, state):
+        case "sign in":
+            raise NotSignedIn
+        case "hidden":
+            raise NotFound(kind="dataset", name=dataset)
+        case "no":
+            raise NotAllowed(action=right.does)
+        case "not now":
+            raise Conflict(
+                what=f"Dataset {dataset} is {state}. One can {right.does} only while it is {' or '.join(right.states)}."
+            )
 
 
 def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
     """Return the roles that a person has to a dataset. Raises NotFound, for a visitor NotSignedIn."""
+    return _standing(conn, person, dataset)[0]
+
+
+def _standing(conn: Connection, person: Person, dataset: str) -> tuple[set[str], str]:
+    """Return the roles that a person has to a dataset, and its state. Raises NotFound, for a visitor NotSignedIn."""
     row = rights.first(
         conn, "standing", dataset=dataset, person=person.name, groups=list(person.groups), audiences=person.audiences
     )
@@ -43,7 +53,7 @@ def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
         found.add("owner")
     if row["group"] in person.groups:
         found.add(person.groups[row["group"]].role)
-    return found
+    return found, row["state"]
 
 
 def sight(person: Person) -> list[str] | None:

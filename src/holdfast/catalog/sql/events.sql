@@ -8,7 +8,9 @@ select xid::text as xid, id, site, at, kind, dataset, person, body from event
 where (xid, id) > (%(xid)s::xid8, %(id)s) and xid < pg_snapshot_xmin(pg_current_snapshot())
   and (%(dataset)s::text is null or dataset = %(dataset)s)
   and (%(sight)s::text[] is null or exists (
-    select from dataset where dataset.id = event.dataset and dataset.visible_to && %(sight)s))
+    select from dataset where dataset.id = event.dataset and dataset.visible_to && %(sight)s
+      -- Who else may see it is told to the owner only.
+      and (kind not in ('dataset.shared', 'dataset.unshared', 'dataset.given') or 'p:' || owner = any(%(sight)s))))
 order by event.xid, id limit %(limit)s
 
 -- of_dataset --

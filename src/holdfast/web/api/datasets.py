@@ -129,7 +129,7 @@ def release(
 def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
     """Tell how far a release is."""
     found = show.release(archive, release)
-    may(archive, person, "release", found.dataset)
+    may(archive, person, "who", found.dataset)
     return found
 
 
