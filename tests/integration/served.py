@@ -17,9 +17,9 @@ from holdfast.web.application import create_app
 
 
 @contextmanager
-def client_of(site: SmallSite) -> Iterator[httpx.Client]:
+def client_of(site: SmallSite, *, port: int | None = None) -> Iterator[httpx.Client]:
     """Serve an archive on a port of its own and yield a client with its token."""
-    port = free_port()
+    port = port or free_port()
     config = uvicorn.Config(create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     serving = threading.Thread(target=server.run)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import getpass
 import platform
 import sys
+import time
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from holdfast.cli.options import address, connect, data_option, json_option
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
 from holdfast.errors import InvalidInput, Refused
-from holdfast.wire.people import Application
+from holdfast.wire.people import Application, MadeToken
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 stdin_option = click.option(
@@ -27,11 +28,18 @@ stdin_option = click.option(
 @click.command()
 @click.argument("name", required=False)
 @stdin_option
+@click.option(
+    "--device", is_flag=True, help="Sign in with a browser at the provider of the archive, without a password here."
+)
 @json_option
 @data_option
-def login(name: str | None, from_stdin: bool, as_json: bool, data: str) -> None:
+def login(name: str | None, from_stdin: bool, device: bool, as_json: bool, data: str) -> None:
     """Log in as NAME with a password; later commands of yours use the token that is given for it."""
     url = _encrypted(address(data))
+    if device:
+        with Client(url) as client:
+            _logged_in(url, _on_device(client), as_json=as_json)
+        return
     name = name or click.prompt("Name", default=getpass.getuser(), err=True)
     password = _ask("Password", from_stdin=from_stdin)
     with Client(url) as client:
@@ -45,6 +53,19 @@ def login(name: str | None, from_stdin: bool, as_json: bool, data: str) -> None:
             new = _ask_new()
             client.change_password(name, old=password, new=new)
             made = client.login(name, new, label=label)
+    _logged_in(url, made, as_json=as_json)
+
+
+def _on_device(client: Client) -> MadeToken:
+    """Have somebody sign in with a browser, anywhere, and wait for it."""
+    begun = client.begin_sign_in()
+    click.echo(f"Open {begun.address} in a browser, and confirm the code {begun.code}.", err=True)
+    while (made := client.sign_in(begun.handle, label=f"holdfast login on {platform.node()}")) is None:
+        time.sleep(begun.interval)
+    return made
+
+
+def _logged_in(url: str, made: MadeToken, *, as_json: bool) -> None:
     file = keep(url, made.secret)
     if as_json:
         give({"name": made.person, "token": made.id, "expires_at": made.expires_at and made.expires_at.isoformat()})
@@ -82,6 +103,8 @@ def whoami(as_json: bool, data: str) -> None:
     for standing in found.groups:
         say(f"{standing.role} in group {standing.group}")
     token = found.token
+    if token is None:
+        return
     until = f"until {moment(token.expires_at)}" if token.expires_at else "as long as it is there"
     say(f"token {token.id} ({token.label or 'no label'}), good for {', '.join(token.scopes)}, {until}")
 

@@ -24,6 +24,7 @@ from holdfast.wire.people import (
     TokenPage,
     TokenWish,
 )
+from holdfast.wire.signin import Credential, CredentialPage, DeviceSignIn, NewCredential
 
 
 class People(Connection):
@@ -32,6 +33,28 @@ class People(Connection):
     def login(self, name: str, password: str, *, label: str = "") -> MadeToken:
         """Return a token for name and password; this connection goes on with the one that it has."""
         return self._post("/login", Login(name=name, password=password, label=label), MadeToken)
+
+    def begin_sign_in(self) -> DeviceSignIn:
+        """Begin to sign in with a browser on any device."""
+        return self._post("/login/device", None, DeviceSignIn)
+
+    def sign_in(self, handle: str, *, label: str = "") -> MadeToken | None:
+        """Return a token once somebody has signed in on the other device, None until then."""
+        response = self._call("POST", f"/login/device/{segment(handle)}", params={"label": label})
+        return MadeToken.model_validate_json(response.content) if response.content else None
+
+    def credentials(self, name: str) -> list[Credential]:
+        """Return how a person is recognised."""
+        return self._get(f"/people/{segment(name)}/credentials", CredentialPage).items
+
+    def add_credential(self, name: str, wish: NewCredential) -> list[Credential]:
+        """Have a person be recognised in one more way."""
+        return self._post(f"/people/{segment(name)}/credentials", wish, CredentialPage).items
+
+    def remove_credential(self, name: str, credential: int) -> list[Credential]:
+        """Have a person be recognised in one way less."""
+        response = self._send("DELETE", f"/people/{segment(name)}/credentials/{credential}", None)
+        return CredentialPage.model_validate_json(response.content).items
 
     def logout(self) -> None:
         """Revoke the token of this connection."""

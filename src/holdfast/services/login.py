@@ -16,9 +16,11 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import credentials, people, tokens
 from holdfast.errors import Conflict, NotFound, NotSignedIn, PasswordChangeNeeded, TooManyAttempts
+from holdfast.identity import ldap
 from holdfast.identity.password import hashed, made, matches, renewed
 from holdfast.model.rights import Person, Scope
 from holdfast.services.archive import Archive
+from holdfast.services.signin import person_of
 from holdfast.services.tokens import add_token
 from holdfast.wire.people import MadeToken, OncePassword
 
@@ -41,6 +43,12 @@ def login(
 
     Raises NotSignedIn, TooManyAttempts, PasswordChangeNeeded, InvalidInput, NotAllowed (scopes beyond the role).
     """
+    if person := _in_directory(archive, name, password, address):
+        with archive.database.transaction() as conn:
+            return add_token(
+                archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
+                lifetime=lifetime,
+            )  # fmt: skip
     row = _proved(archive, name, password, address)
     if row["once_until"] is not None:
         raise PasswordChangeNeeded
@@ -110,7 +118,8 @@ def attempt(archive: Archive, what: str, *, name: str | None, address: str) -> N
 
 
 def expire_attempts(archive: Archive, conn: Connection) -> None:
-    """Forget what counts no more."""
+    """Forget what counts no more, and sign-ins that nobody came back from."""
+    credentials.run(conn, "forget_begun")
     credentials.run(conn, "forget_attempts", window=archive.settings.people.attempts_window)
 
 
@@ -118,6 +127,27 @@ def _counted(name: str | None, address: str, most: int) -> list[tuple[bytes, int
     """Return whose attempts are counted, with how many each may make; always in the same order, so none deadlocks."""
     names = [] if name is None else [(_digest("name", name), most)]
     return [*names, (_digest("address", address), most if name is None else most * _ADDRESS_SHARE)]
+
+
+def _in_directory(archive: Archive, name: str, password: str, address: str) -> Row | None:
+    """Return who has this name and password in the directory, if there is one and no local account has the name.
+
+    Raises NotSignedIn (no account here), TooManyAttempts, Unreachable.
+    """
+    if not archive.settings.ldap.url:
+        return None
+    with archive.database.transaction() as conn:
+        if credentials.first(conn, "local", name=name):
+            return None
+    attempt(archive, "login", name=name, address=address)
+    found = ldap.recognise(archive.settings.ldap, name, password)
+    _forgive(archive, name, address)
+    return person_of(archive, found) if found else None
+
+
+def _forgive(archive: Archive, name: str, address: str) -> None:
+    with archive.database.transaction() as conn:
+        credentials.run(conn, "forgive", what="login", whos=[who for who, _ in _counted(name, address, 0)])
 
 
 def _digest(kind: str, text: str) -> bytes:
@@ -132,7 +162,5 @@ def _proved(archive: Archive, name: str, password: str, address: str) -> Row:
     usable = row is not None and row["state"] == "active" and not row["over"]
     if not matches(password, row["secret"] if row and usable else None) or row is None:
         raise NotSignedIn(what=_WRONG)
-    with archive.database.transaction() as conn:
-        whos = [who for who, _ in _counted(name, address, 0)]
-        credentials.run(conn, "forgive", what="login", whos=whos)
+    _forgive(archive, name, address)
     return row

@@ -32,11 +32,11 @@ def whoami(archive: Archive, person: Person) -> Self:
     """Return who calls."""
     with archive.database.transaction() as conn:
         row = _row(conn, person.name)
-        token = tokens.first(conn, "by_id", id=person.token) or {}
+        token = tokens.first(conn, "by_id", id=person.token)
     return Self(
         **{key: row[key] for key in ("name", "title", "mail", "role")},
         groups=[Standing(group=name, role=membership.role) for name, membership in sorted(person.groups.items())],
-        token=Token(**{key: token[key] for key in Token.model_fields}),
+        token=Token(**{key: token[key] for key in Token.model_fields}) if token else None,
     )
 
 

@@ -52,6 +52,7 @@ def add_token(
     label: str,
     scopes: Sequence[Scope] = (),
     lifetime: float | None = None,
+    kind: str = "token",
 ) -> MadeToken:
     """Make a token of a person, with its secret; no scopes: all that the role admits. `lifetime` in seconds.
 
@@ -65,7 +66,7 @@ def add_token(
         raise NotAllowed(action=f"have a token for {', '.join(sorted(beyond))}: {person} is {role} here")
     ident, secret = new_id(), new_secret()
     tokens.run(
-        conn, "add", id=ident, person=person, kind="token", digest=_digest(secret), label=label,
+        conn, "add", id=ident, person=person, kind=kind, digest=_digest(secret), label=label,
         scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds,
     )  # fmt: skip
     events.add(conn, archive.site, "token.added", person=by, token=ident, name=person, label=label, scopes=chosen)

@@ -48,6 +48,10 @@ class Web:
 
     host: str = setting("127.0.0.1", "The address to listen on; `0.0.0.0` is every address of the machine.")
     port: int = setting(8080, "The TCP port to listen on.", least=1, most=65535)
+    address: str = setting(
+        "", "How people reach it, as `https://archive.example.org`; a browser is sent back there after signing in.",
+        unless="the address that they used",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,58 @@ class People:
         "refused for a while; a login may fail ten times as often from one address.", least=1, most=1_000_000,
     )  # fmt: skip
     attempts_window: Seconds = setting(Seconds(900), "In which time that is counted.", least=1, most=86400)
+    newcomers: str = setting(
+        "refuse", "What becomes of those who sign in elsewhere and have no account here: `refuse`, `apply` (an "
+        "administrator decides), or `admit`.",
+    )  # fmt: skip
+    claims: str = setting(
+        "", "Which groups that others claim for somebody are groups here, as `urn:staff=staff:reader; "
+        "urn:proposal:*=*:writer`; the star stands for the rest of the name.", unless="none",
+    )  # fmt: skip
+    issuers: str = setting(
+        "", "Whose JWT bearer tokens are good, as `https://issuer.example.org=AUDIENCE`, separated by commas.",
+        unless="nobody's",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Oidc:
+    """An OpenID Connect provider at which people sign in, such as a facility's proxy for eduGAIN."""
+
+    issuer: str = setting("", "Its address, as its tokens name it.", unless="none")
+    client: str = setting("", "The name under which this archive is registered there.")
+    secret: str = setting("", "The secret of that registration.", secret=True)
+    scopes: str = setting("openid profile email", "What is asked for.")
+    groups: str = setting("groups", "The claim that has the groups of a person.")
+
+
+@dataclass(frozen=True)
+class Ldap:
+    """A directory whose names and passwords are good for logging in."""
+
+    url: str = setting(
+        "", "As `ldaps://ldap.example.org`, or `ldap://...`, which is encrypted by STARTTLS.", unless="none"
+    )
+    ca: str = setting("", "A file with the certificates that are believed.", unless="those of the system")
+    bind_dn: str = setting("", "As whom to search.", unless="nobody")
+    bind_password: str = setting("", "The password for that.", secret=True)
+    base: str = setting("", "Below which entry people are.")
+    filter: str = setting("(uid={name})", "How a person is found by name.")
+    title: str = setting("cn", "The attribute with the whole name.")
+    mail: str = setting("mail", "The attribute with the mail address.")
+    groups: str = setting("memberOf", "The attribute with the groups.")
+
+
+@dataclass(frozen=True)
+class X509:
+    """Client certificates, checked by a proxy in front of the archive that tells whose they are."""
+
+    secret: str = setting(
+        "", "What the proxy sends as `X-Proxy-Secret`, so that nobody else can say who calls.", secret=True,
+        unless="no certificates",
+    )  # fmt: skip
+    subject: str = setting("X-SSL-Client-S-DN", "The header with the subject of the certificate.")
+    issuer: str = setting("X-SSL-Client-I-DN", "The header with its issuer.")
 
 
 @dataclass(frozen=True)
@@ -202,6 +258,9 @@ class Settings:
     database: Database = field(default_factory=Database)
     web: Web = field(default_factory=Web)
     people: People = field(default_factory=People)
+    oidc: Oidc = field(default_factory=Oidc)
+    ldap: Ldap = field(default_factory=Ldap)
+    x509: X509 = field(default_factory=X509)
     roots: Roots = field(default_factory=Roots)
     library: Library = field(default_factory=Library)
     staging: Staging = field(default_factory=Staging)

@@ -14,10 +14,12 @@ from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 
 from holdfast.catalog.queries import idempotency
-from holdfast.errors import Conflict, NotSignedIn
+from holdfast.errors import Conflict, NotAllowed, NotSignedIn
+from holdfast.identity.jwt import looks_like
 from holdfast.model.ids import new_id
 from holdfast.model.rights import VISITOR, Person
 from holdfast.services.archive import Archive
+from holdfast.services.signin import by_jwt
 from holdfast.services.tokens import by_token
 
 _BEARER = HTTPBearer(
@@ -38,9 +40,33 @@ def address_of(request: Request) -> str:
 
 def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
     """Return who calls, possibly nobody that is known. Raises NotSignedIn for a token that is not good."""
-    if credentials is None:
-        return VISITOR
-    return by_token(archive_of(request), credentials.credentials, used_from=address_of(request))
+    archive = archive_of(request)
+    if credentials is not None and looks_like(credentials.credentials):
+        return by_jwt(archive, credentials.credentials)
+    if credentials is not None:
+        return by_token(archive, credentials.credentials, used_from=address_of(request))
+    if session := request.cookies.get(cookie_of(archive)):
+        _check_origin(request)
+        return by_token(archive, session, used_from=address_of(request))
+    return VISITOR
+
+
+def cookie_of(archive: Archive) -> str:
+    """Return the name of the cookie by which a browser stays signed in; archives on one host have one each."""
+    return "holdfast_" + hashlib.sha256(f"{archive.site}:{archive.settings.data}".encode()).hexdigest()[:12]
+
+
+def _check_origin(request: Request) -> None:
+    """Raise NotAllowed when a page of somebody else has a browser change something here.
+
+    Browsers say so in Sec-Fetch-Site (W3C Fetch Metadata), older ones in Origin.
+    """
+    if request.method in {"GET", "HEAD", "OPTIONS"}:
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    if site not in {None, "same-origin"} or (site is None and origin != own):
+        raise NotAllowed(action="do this from the page of another site")
 
 
 def caller(person: Annotated[Person, Depends(visitor)]) -> Person:

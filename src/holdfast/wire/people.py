@@ -111,7 +111,7 @@ class Self(Model):
     mail: str
     role: WorkingRole
     groups: list[Standing]
-    token: Token
+    token: Token | None = Field(description="null: a JWT of somebody else was shown")
 
 
 class Application(Model):

@@ -46,3 +46,6 @@ select person from never union all select person from ended
 -- other_owners --
 select person from membership
 where "group" = %(group)s and role = 'owner' and person <> %(person)s and now() between from_at and until_at
+
+-- by_login --
+select "group" from membership where person = %(person)s and origin = 'login' and until_at > now() order by "group"

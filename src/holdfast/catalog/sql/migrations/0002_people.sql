@@ -126,3 +126,13 @@ begin
 end $$;
 create trigger grant_visible after insert or update or delete on "grant"
     for each row execute function grant_changes_visible();
+
+-- Signing in at a provider, while somebody is there.
+create table sign_in (
+    digest      bytea       primary key,             -- SHA-256 of what the browser, or the program, has
+    device_code text,                                -- on another device
+    nonce       text        not null default '',
+    verifier    text        not null default '',
+    next        text        not null default '',     -- where to go then, within the archive
+    began_at    timestamptz not null default now()
+);
