@@ -145,3 +145,8 @@ def account(up: Up, home: Path, name: str) -> Somebody:
     assert who.run("password", name, "--password-stdin", typed=f"{once}\n{PASSWORD}\n").returncode == 0
     assert who.run("login", name, "--password-stdin", typed=PASSWORD).returncode == 0
     return who
+
+
+def test_another_host_is_not_shown_the_administrators_token(up: Up) -> None:
+    done = up.run("ls", env={"HOLDFAST_URL": "http://archive.invalid:8080"})
+    assert (done.returncode, "You are not logged in" in done.stderr) == (2, True)
