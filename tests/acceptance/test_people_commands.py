@@ -104,6 +104,7 @@ def test_a_file_of_credentials_that_is_broken_is_said_so(marie: Somebody) -> Non
     assert (done.returncode, "log in again" in done.stderr) == (2, True)
 
 
+@pytest.mark.timeout(300)  # some forty commands, each a program that is started
 def test_a_group_archives_from_its_folder_and_shares(up: Up, tmp_path: Path) -> None:
     folder = up.sources / "2026-1"
     (folder / "run").mkdir(parents=True)
