@@ -20,7 +20,7 @@ _HEAD: Final = """\
 
 Most commands talk to a running archive. It is where `HOLDFAST_URL` says, else where the file `url` of its data folder
 (`--data`, or `HOLDFAST_DATA`) says. They show the token in `HOLDFAST_TOKEN`, else the one that `holdfast login` kept for this
-address in `~/.config/holdfast/credentials`, else the administrator's, in the file `token` of the data folder. Paths given to
+address in `~/.config/holdfast/credentials`, else the administrator's, in the file `token` of the data folder, which no other host is shown. Paths given to
 `archive` and `get` are paths on the server.
 
 With `--json`, the last line of the output is one JSON object; errors are objects too, on standard output. Progress bars

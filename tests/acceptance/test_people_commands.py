@@ -104,6 +104,7 @@ def test_a_file_of_credentials_that_is_broken_is_said_so(marie: Somebody) -> Non
     assert (done.returncode, "log in again" in done.stderr) == (2, True)
 
 
+@pytest.mark.timeout(300)  # some forty commands, each a program that is started
 def test_a_group_archives_from_its_folder_and_shares(up: Up, tmp_path: Path) -> None:
     folder = up.sources / "2026-1"
     (folder / "run").mkdir(parents=True)
@@ -145,3 +146,8 @@ def account(up: Up, home: Path, name: str) -> Somebody:
     assert who.run("password", name, "--password-stdin", typed=f"{once}\n{PASSWORD}\n").returncode == 0
     assert who.run("login", name, "--password-stdin", typed=PASSWORD).returncode == 0
     return who
+
+
+def test_another_host_is_not_shown_the_administrators_token(up: Up) -> None:
+    done = up.run("ls", env={"HOLDFAST_URL": "http://archive.invalid:8080"})
+    assert (done.returncode, "You are not logged in" in done.stderr) == (2, True)

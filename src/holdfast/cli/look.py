@@ -79,6 +79,7 @@ def _dataset(found: DatasetDetail) -> None:
     say(f"{found.title}\n")
     lines = {
         "dataset": found.id,
+        "owner": found.owner + (f", in group {found.group}" if found.group else ""),
         "state": found.state,
         "level": f"{found.level} (profile {found.profile}, version {found.profile_version})",
         "availability": found.availability,

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -64,18 +65,29 @@ def connect(data: str) -> Client:
     Raises SettingsError when there is no archive there, or its token cannot be read.
     """
     url = address(data)
-    token = os.environ.get("HOLDFAST_TOKEN") or kept(url)
+    return Client(url, os.environ.get("HOLDFAST_TOKEN") or kept(url) or _folder_token(data, url))
+
+
+def _folder_token(data: str, url: str) -> str:
+    """Return the administrator's token, for this host only: another one has another administrator."""
     try:
-        return Client(url, token or (folder(data) / "token").read_text("utf-8").strip())
+        if "HOLDFAST_URL" not in os.environ or on_this_host(url):
+            return (folder(data) / "token").read_text("utf-8").strip()
     except FileNotFoundError:
-        raise SettingsError(
-            what=f"You are not logged in to an archive at {url}. Log in with holdfast login, set HOLDFAST_TOKEN, start "
-            "an archive with holdfast up, or name its data folder with --data (or HOLDFAST_DATA)."
-        ) from None
+        pass
     except OSError as error:
         raise SettingsError(
             what=f"{error.filename} cannot be read: {error.strerror}. Log in with holdfast login."
         ) from error
+    raise SettingsError(
+        what=f"You are not logged in to an archive at {url}. Log in with holdfast login, set HOLDFAST_TOKEN, start "
+        "an archive with holdfast up, or name its data folder with --data (or HOLDFAST_DATA)."
+    )
+
+
+def on_this_host(url: str) -> bool:
+    """Say whether an address leads to this host and nowhere else."""
+    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
 
 def address(data: str) -> str:

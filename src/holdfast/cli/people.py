@@ -7,19 +7,16 @@ import getpass
 import platform
 import sys
 import time
-from typing import Final
-from urllib.parse import urlsplit
 
 import click
 
 from holdfast.cli.credentials import keep
-from holdfast.cli.options import address, connect, data_option, json_option
+from holdfast.cli.options import address, connect, data_option, json_option, on_this_host
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
 from holdfast.errors import InvalidInput, Refused
 from holdfast.wire.people import Application, MadeToken
 
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 stdin_option = click.option(
     "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input, for programs."
 )
@@ -165,8 +162,7 @@ def _ask_new() -> str:
 
 
 def _encrypted(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+    if not url.startswith("https:") and not on_this_host(url):
         click.echo(f"holdfast: the way to {url} is not encrypted: who listens learns the password.", err=True)
     return url
 

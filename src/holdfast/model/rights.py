@@ -68,7 +68,7 @@ RIGHTS: Final[Mapping[Action, Right]] = {
     "check": _right(
         "have this dataset read again", "write", "admin", "operator", least="manager", states=("closing", "closed")
     ),
-    "delete": _right("delete this dataset", "write", "admin", least="owner", states=THERE),
+    "delete": _right("delete this dataset", "write", "admin", least="owner"),  # also again: it is answered the same
     "give": _right("give this dataset to another owner", "write", "admin", least="owner", states=THERE),
     "belong": _right("look at this group", "read", "admin", "operator", least="reader"),
     "contribute": _right("make datasets of this group", "write", "admin", least="writer"),
