@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import click
+from pydantic import ValidationError
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, table
 from holdfast.cli.people import wrong
 from holdfast.errors import InvalidInput
 from holdfast.wire.people import NewPerson, Person, PersonChange
+from holdfast.wire.signin import CredentialPage, NewCredential
 
 role_option = click.option(
     "--role", type=click.Choice(["admin", "operator", "member"]), help="What one may at this site."
@@ -134,6 +136,33 @@ def enable(name: str, as_json: bool, data: str) -> None:
     """Take the account NAME into use again."""
     with connect(data) as client:
         _tell(client.enable_person(name), as_json=as_json)
+
+
+@person.command()
+@click.argument("name")
+@click.option(
+    "--add", nargs=3, metavar="KIND ISSUER SUBJECT", help="One more: oidc, ldap, x509 or jwt, and who it is there."
+)
+@click.option("--remove", type=int, metavar="ID", help="One less.")
+@json_option
+@data_option
+def credentials(name: str, add: tuple[str, str, str] | None, remove: int | None, as_json: bool, data: str) -> None:
+    """List how NAME is recognised elsewhere, or change it: several credentials lead to one person."""
+    with connect(data) as client:
+        found = client.credentials(name)
+        if add:
+            try:
+                wish = NewCredential.model_validate(dict(zip(("kind", "issuer", "subject"), add, strict=True)))
+            except ValidationError as error:
+                raise wrong(error) from error
+            found = client.add_credential(name, wish)
+        if remove is not None:
+            found = client.remove_credential(name, remove)
+    if as_json:
+        give(CredentialPage(items=found))
+        return
+    rows = [(f"{item.id}", item.kind, item.issuer, item.subject, moment(item.used_at)) for item in found]
+    table(("id", "kind", "issuer", "subject", "last used"), rows, right=(0,))
 
 
 @person.command("set")

@@ -56,6 +56,8 @@ def _connected(settings: Ldap, dn: str, password: str) -> Iterator[Any]:
         yield connection
     finally:
         connection.strategy.close()
+        if connection.socket:  # it keeps one that could not be connected
+            connection.socket.close()
 
 
 def _told(settings: Ldap, name: str, entry: dict[str, Any]) -> Recognised:

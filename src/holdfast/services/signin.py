@@ -86,8 +86,11 @@ def _newcomer(archive: Archive, conn: Connection, found: Recognised) -> Row | No
         )
     )  # fmt: skip
     credentials.run(conn, "add_other", person=name, kind=found.kind, issuer=found.issuer, subject=found.subject)
-    kind = "person.added" if state == "active" else "person.applied"
-    events.add(conn, archive.site, kind, name=name, credential=found.kind, issuer=found.issuer)
+    told = {"name": name, "credential": found.kind, "issuer": found.issuer}
+    if state == "active":
+        events.add(conn, archive.site, "person.admitted", **told)
+    else:
+        events.add(conn, archive.site, "person.came", **told)
     return credentials.first(conn, "of_other", kind=found.kind, issuer=found.issuer, subject=found.subject)
 
 
