@@ -154,7 +154,7 @@ def credentials(name: str, add: tuple[str, str, str] | None, remove: int | None,
             try:
                 wish = NewCredential.model_validate(dict(zip(("kind", "issuer", "subject"), add, strict=True)))
             except ValidationError as error:
-                raise wrong(error) from error
+                raise InvalidInput(what=wrong(error)) from error
             found = client.add_credential(name, wish)
         if remove is not None:
             found = client.remove_credential(name, remove)
