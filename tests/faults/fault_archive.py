@@ -37,7 +37,7 @@ def run(seed: int, wanted: int, folder: Path, dsn: str) -> tuple[Counter[str], l
 
 def _live(chance: random.Random, home: Path, dsn: str, done: Counter[str]) -> None:
     with small_site(
-        home, dsn, library__tapes=12, library__capacity=4_000_000, library__reserve=100_000, write__linger=0
+        home, dsn, library__tapes=16, library__capacity=4_000_000, library__reserve=100_000, write__linger=0
     ) as site:
         one = Life(site, chance, done)
         try:
@@ -192,8 +192,15 @@ class Life:
                 damaged = {c.tape for c in package.copies if c.tape and self._had_faults(c.tape, package.name)}
                 assert len(damaged) > 1, f"{package.id} is lost, and only {damaged} had a fault"
                 continue
+            if len(good) == 1 and not self._usable() - good:
+                reasons = {item.problem.code for item in shown.pending if item.problem}
+                assert "no-tape" in reasons, f"{package.id} has one copy, no other tape is left, and nobody says so"
+                continue
             assert len(good) >= 2, f"{package.id} of {shown.state} {dataset} has copies on {good} only: {shown.pending}"
             assert package.state == "released", f"{package.id} is {package.state}"
+
+    def _usable(self) -> set[str]:
+        return {tape.serial for tape in tapes.tape_list(self.site.archive) if tape.state == "active"}
 
     def _had_faults(self, serial: str, name: str) -> int:
         files = (name, sidecar_name(name))
