@@ -21,7 +21,7 @@ sentence; the values named in the template are keyword arguments and stay readab
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class HoldfastError(Exception):
@@ -280,6 +280,11 @@ class MediumFailed(OperatorNeeded):
     advice = (
         "It gets no more writes; what is on it is still read where it can be. Inspect it, or empty it and replace it."
     )
+
+    @classmethod
+    def of_tape(cls, serial: str, why: str) -> Self:
+        """Return the failure of a tape, which stays readable as the detail `tape`."""
+        return cls(medium=f"Tape {serial}", tape=serial, why=why)
 
 
 class TapeFrozen(MediumFailed):

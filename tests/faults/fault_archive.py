@@ -8,22 +8,23 @@ was said to be safe is there unless more than one fault hit its copies, and then
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from blake3 import blake3
+from lives import lives
 
 from holdfast.errors import HoldfastError
 from holdfast.model.names import sidecar_name
-from holdfast.services import check, drives, repack, tapes
+from holdfast.services import check, drives, repack, show, tapes
 from holdfast.tape.faults import KINDS, Fault, read_faults, restart_server, write_faults
 from holdfast.tape.index import TAPE_BLOCK, load_index
 from holdfast.tape.library import is_out
 from holdfast.tape.volume import index_path
 from holdfast.testing.site import SmallSite, small_site
+from holdfast.wire.datasets import Package
 
 _ROUNDS: Final = 4
 _LIVE: Final = sorted(KINDS - {"hangs", "slow-drive", "no-health", "bar-code", "wrong-tape"})
@@ -31,25 +32,19 @@ _LIVE: Final = sorted(KINDS - {"hangs", "slow-drive", "no-health", "bar-code", "
 
 def run(seed: int, wanted: int, folder: Path, dsn: str) -> tuple[Counter[str], list[str]]:
     """Live until `wanted` faults have happened; return what happened, and every promise that was broken."""
-    done: Counter[str] = Counter()
-    broken: list[str] = []
-    life = 0
-    while done.total() < wanted:
-        home = folder / f"life{life}"
-        with small_site(
-            home, dsn, library__tapes=12, library__capacity=4_000_000, library__reserve=100_000, write__linger=0
-        ) as site:
-            one = Life(site, random.Random(f"{seed}/{life}"))
-            try:
-                one.live()
-                one.check()
-            except AssertionError as error:
-                broken.append(f"archive, seed {seed}/{life}: {error}")
-            done += one.done
+    return lives(seed, wanted, folder, lambda chance, home, done: _live(chance, home, dsn, done))
+
+
+def _live(chance: random.Random, home: Path, dsn: str, done: Counter[str]) -> None:
+    with small_site(
+        home, dsn, library__tapes=16, library__capacity=4_000_000, library__reserve=100_000, write__linger=0
+    ) as site:
+        one = Life(site, chance, done)
+        try:
+            one.live()
+            one.check()
+        finally:
             _forget(site)
-        shutil.rmtree(home)
-        life += 1
-    return done, broken
 
 
 def _forget(site: SmallSite) -> None:
@@ -64,10 +59,10 @@ def _forget(site: SmallSite) -> None:
 class Life:
     """One archive, what was put into it, and what was done to it."""
 
-    def __init__(self, site: SmallSite, chance: random.Random) -> None:
+    def __init__(self, site: SmallSite, chance: random.Random, done: Counter[str]) -> None:
         self.site = site
         self.chance = chance
-        self.done: Counter[str] = Counter()
+        self.done = done
         self.files: dict[str, dict[str, bytes]] = {}  # dataset: what it must give back
         self.requests: dict[str, tuple[str, Path]] = {}
         self.hurt: Counter[str] = Counter()  # what damage was done to a file on a tape, or to a whole tape
@@ -168,7 +163,7 @@ class Life:
         lost = {event.body["package"] for event in self.site.events("package.lost")}
         for dataset in self.files:
             self._dataset(dataset, lost)
-        self._requests(lost)
+        self._requests()
         assert self.site.rows("select id from reservation") == [], "reservations are left"
         loaded = [tape for tape in self.site.archive.library.drives().values() if tape and not is_out(tape)]
         assert loaded == [], f"{loaded} are still in drives"
@@ -197,8 +192,15 @@ class Life:
                 damaged = {c.tape for c in package.copies if c.tape and self._had_faults(c.tape, package.name)}
                 assert len(damaged) > 1, f"{package.id} is lost, and only {damaged} had a fault"
                 continue
+            if len(good) == 1 and not self._usable() - good:
+                reasons = {item.problem.code for item in shown.pending if item.problem}
+                assert "no-tape" in reasons, f"{package.id} has one copy, no other tape is left, and nobody says so"
+                continue
             assert len(good) >= 2, f"{package.id} of {shown.state} {dataset} has copies on {good} only: {shown.pending}"
             assert package.state == "released", f"{package.id} is {package.state}"
+
+    def _usable(self) -> set[str]:
+        return {tape.serial for tape in tapes.tape_list(self.site.archive) if tape.state == "active"}
 
     def _had_faults(self, serial: str, name: str) -> int:
         files = (name, sidecar_name(name))
@@ -209,7 +211,7 @@ class Life:
             return blake3((self.site.library / serial / name).read_bytes()).hexdigest()
         return None
 
-    def _requests(self, lost: set[str]) -> None:
+    def _requests(self) -> None:
         for request, (dataset, target) in self.requests.items():
             asked = self.site.request(request)
             assert asked.state in {"delivered", "failed"}, f"request {request} hangs: {asked.problem}"
@@ -224,6 +226,12 @@ class Life:
             assert missing == {item.path for item in asked.undelivered}, (
                 f"request {request} does not say what is missing"
             )
-            if missing:
-                hurt: Any = [p.id for p in self.site.show(dataset).packages if p.id in lost or self.hurt.total()]
-                assert hurt, f"request {request} delivered too little and nothing was wrong"
+            for package in self._holding(dataset, missing):
+                hurt = {c.tape for c in package.copies if c.tape and self._had_faults(c.tape, package.name)}
+                assert len(hurt) > 1, f"request {request} lacks files of {package.id}, and only {hurt} had a fault"
+
+    def _holding(self, dataset: str, paths: set[str]) -> list[Package]:
+        """Return the packages that some files are in."""
+        listed = show.files(self.site.archive, dataset, prefix=b"", after=b"", limit=1000)
+        inside = {file.package for _, file in listed if file.path in paths}
+        return [package for package in self.site.show(dataset).packages if package.id in inside]

@@ -8,7 +8,6 @@ seed says. What it called proven on both tapes must outlive any single fault aft
 from __future__ import annotations
 
 import random
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from blake3 import blake3
+from lives import lives
 
 from holdfast.errors import HoldfastError
 from holdfast.services.twins import in_parallel, put_twins, read_back
@@ -32,29 +32,21 @@ _TRANSIENT: Final = 60  # read errors that the next try does not have, in one ro
 
 def run(seed: int, wanted: int, folder: Path) -> tuple[Counter[str], list[str]]:
     """Make faults until `wanted` have happened; return what happened, and every promise that was broken."""
-    done: Counter[str] = Counter()
-    broken: list[str] = []
-    trial = 0
-    while done.total() < wanted:
-        root = folder / f"library{trial}"
-        one = _Trial(random.Random(f"{seed}/{trial}"), root)
-        try:
-            one.write()
-            one.survive()
-        except AssertionError as error:
-            broken.append(f"tapes, seed {seed}/{trial}: {error}")
-        done += one.done
-        shutil.rmtree(root)
-        trial += 1
-    return done, broken
+    return lives(seed, wanted, folder, _try)
+
+
+def _try(chance: random.Random, root: Path, done: Counter[str]) -> None:
+    one = _Trial(chance, root, done)
+    one.write()
+    one.survive()
 
 
 class _Trial:
-    def __init__(self, chance: random.Random, root: Path) -> None:
+    def __init__(self, chance: random.Random, root: Path, done: Counter[str]) -> None:
         self.chance = chance
         self.root = root
         self.library = SimulatedLibrary.create(root, tapes=2, capacity=CAPACITY, drives=2)
-        self.done: Counter[str] = Counter()
+        self.done = done
         self.proven: dict[str, dict[str, dict[str, Any]]] = {serial: {} for serial in TWINS}  # serial: name: package
         self.armed: Sequence[Fault] = ()
         self.frozen: set[str] = set()

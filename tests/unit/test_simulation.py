@@ -211,7 +211,9 @@ def test_years_and_bursts_can_be_made_up(small: Path) -> None:
     years = run("--library", small, "--generate", "years", "--datasets", 400, "--years", 0.01, "--json")
     assert json.loads(years.output)["as_it_is"]["written_bytes"] > 0
     burst = run("--library", small, "--generate", "burst", "--hours", 0.05, "--media", "L9", "--json")
-    assert json.loads(burst.output)["what_if"]["buffer_peak_bytes"] > 10**12
+    changed = json.loads(burst.output)["what_if"]
+    assert changed["buffer_peak_bytes"] > 10**12
+    assert 0 < changed["drain_s"] < changed["makespan_s"]
 
 
 def test_a_command_that_makes_no_sense_is_told(small: Path) -> None:

@@ -152,6 +152,7 @@ _HOURS: Final = (
     ("wait, median", "median_s"),
     ("wait, 95 of 100", "p95_s"),
     ("wait, longest", "max_s"),
+    ("until the buffer is empty", "drain_s"),
 )
 _SHARES: Final = (("drives in use", "drive_use"), ("robot in use", "robot_use"), ("tapes filled", "filling"))
 _COUNTS: Final = (("requests", "requests"), ("mounts", "mounts"), ("write sessions", "write_sessions"))

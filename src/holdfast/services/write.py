@@ -61,8 +61,8 @@ def _session(archive: Archive, serials: Sequence[str]) -> bool:
             return _fill(archive, {session.serial: session for session in sessions})
     except MediumFailed as error:
         # A tape that cannot be mounted, or not be given back: its twin is not to blame, and is written in the next round.
-        if serial := _serial(error):
-            fence(archive, serial, error)
+        if "tape" in error.details:
+            fence(archive, str(error.details["tape"]), error)
         _put_off(archive, serials, error)
         return True
     except LibraryUnavailable as error:
@@ -245,12 +245,6 @@ def _put_off(archive: Archive, serials: Sequence[str] | None, error: HoldfastErr
     _LOG.warning("writing to %s waits: %s", ", ".join(serials or ["tapes"]), error.sentence)
     with archive.database.transaction() as conn:
         put_off(archive, conn, serials, error)
-
-
-def _serial(error: HoldfastError) -> str | None:
-    """Return the serial of the tape that an error is about."""
-    medium = str(error.details.get("medium", ""))
-    return medium.removeprefix("Tape ") if medium.startswith("Tape ") else None
 
 
 def moved(archive: Archive, ids: Sequence[int]) -> Callable[[int], None]:

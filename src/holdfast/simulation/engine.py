@@ -130,6 +130,7 @@ class Engine:
     def _arrive(self, row: Row) -> None:
         if row.kind == "write":
             self.shelf.put(row)
+            self.figures.came = self.now
             return
         extents = self._extents(row)
         self.figures.asked += 1
@@ -281,6 +282,7 @@ class Engine:
             self.shelf.written(session.tapes, segment)
             written += segment.size
         self.figures.written += written
+        self.figures.stored = self.now
         for unit, serial in zip(session.units, session.tapes, strict=True):
             unit.head = self.shelf.end(serial)
             self._rest(unit)

@@ -58,6 +58,8 @@ class Figures:
     read: int = 0
     written: int = 0
     buffer: int = 0  # the most bytes that waited to be written
+    came: float = 0.0  # when the last of what is written came
+    stored: float = 0.0  # when the last of it was on tape
     makespan: float = 0.0  # when the last request or segment ended
     latencies: array[float] = field(default_factory=_floats)
 
@@ -99,5 +101,6 @@ class Figures:
             "read_bytes": self.read,
             "written_bytes": self.written,
             "writing_s": self.writing,
+            "drain_s": max(self.stored - self.came, 0.0),
             "buffer_peak_bytes": self.buffer,
         }

@@ -147,7 +147,7 @@ def take_tapes(folder: Path, serials: Sequence[str], deadline: Deadline) -> dict
 def _take_tape(path: Path, serial: str, deadline: Deadline) -> Lock:
     while (lock := try_lock(path)) is None:
         if why := why_out(path):
-            raise MediumFailed(medium=f"Tape {serial}", why=f"it is out of use: {why}")
+            raise MediumFailed.of_tape(serial, why=f"it is out of use: {why}")
         deadline.wait(f"Tape {serial} is")
     return lock
 

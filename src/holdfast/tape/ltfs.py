@@ -332,14 +332,14 @@ class LtfsLibrary:
     def _usable(self, serial: str) -> TapeInfo:
         tape = self._find(serial)
         if _UNREADABLE.fullmatch(serial):
-            raise MediumFailed(medium=f"Tape {serial}", why="its bar code cannot be read; clean or replace the label")
+            raise MediumFailed.of_tape(serial, why="its bar code cannot be read; clean or replace the label")
         if tape.home:
             why = (
                 f"its volume has a name, so its folder is {tape.home}; copy what it holds and format it without a name"
             )
-            raise MediumFailed(medium=f"Tape {serial}", why=why)
+            raise MediumFailed.of_tape(serial, why=why)
         if tape.state == "missing":
-            raise MediumFailed(medium=f"Tape {serial}", why="the library does not show it any more")
+            raise MediumFailed.of_tape(serial, why="the library does not show it any more")
         return tape
 
     def _recall(self, serial: str) -> VolumeInfo | None:

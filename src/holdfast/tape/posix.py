@@ -322,7 +322,7 @@ class PosixSession:
         if self._mode != "write":
             raise Conflict(what=f"Tape {self.serial} was opened for reading.")
         if self._fence:
-            raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence)
+            raise MediumFailed.of_tape(self.serial, why=self._fence)
 
     def _failed(self, error: OSError) -> HoldfastError:
         failure = _failure(self.serial, error)
@@ -349,7 +349,7 @@ class PosixSession:
             raise failure from error
         except ValueError as error:
             self._fence = f"its attributes make no sense ({error})"
-            raise MediumFailed(medium=f"Tape {self.serial}", why=self._fence) from error
+            raise MediumFailed.of_tape(self.serial, why=self._fence) from error
 
 
 def open_session(
@@ -368,9 +368,9 @@ def open_session(
     # The label, and the memory chip of some tapes, have the bar code without the media type at its end.
     if not serial.startswith(label) or not serial.startswith(bar_code):
         found = bar_code or label
-        raise WrongTape(medium=f"Tape {serial}", why=f"another tape is in its place, which calls itself {found}")
+        raise WrongTape.of_tape(serial, why=f"another tape is in its place, which calls itself {found}")
     if mode == "write" and lock:
-        raise TapeFrozen(medium=f"Tape {serial}", why=f"it is frozen, {describe_lock(lock)}")
+        raise TapeFrozen.of_tape(serial, why=f"it is frozen, {describe_lock(lock)}")
     return PosixSession(volume, drive, mode, given_back)
 
 
@@ -379,7 +379,7 @@ def _failure(serial: str, error: OSError) -> HoldfastError:
     why = error.strerror or str(error)
     if error.errno in _NOT_THE_MEDIUM:
         return TransientError(what=f"Tape {serial} could not be used: {why}.")
-    return MediumFailed(medium=f"Tape {serial}", why=why)
+    return MediumFailed.of_tape(serial, why=why)
 
 
 def _label(volume: Volume, name: str) -> str:

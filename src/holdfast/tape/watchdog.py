@@ -294,7 +294,7 @@ class WatchedSession:
         why = (
             f"drive {self.drive} did not answer for {limit:.0f} s; both are out of use until an operator puts them back"
         )
-        self._failure = self.trouble = MediumFailed(medium=f"Tape {self.serial}", why=why)
+        self._failure = self.trouble = MediumFailed.of_tape(self.serial, why=why)
         return self._failure
 
     def _gone(self) -> HoldfastError:
