@@ -14,6 +14,9 @@ from typing import Final
 
 # Every name, with what is true there; tests/crash walks this table.
 CRASH_POINTS: Final[dict[str, str]] = {
+    "upload.durable": "bytes of an upload are durable, the catalogue does not know",
+    "landing.placed": "files have their names in the landing area, the catalogue does not know",
+    "landing.recorded": "files are in an open dataset, the caller does not know",
     "pack.begun": "the claim is committed, no byte is in staging",
     "pack.written": "the package is whole in staging, the catalogue does not know",
     "pack.committed": "the package is staged",

@@ -4,7 +4,7 @@
     HoldfastError
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
-    │   │   NotAPackage, UnsafePackage
+    │   │   NotAPackage, UnsafePackage, UploadDamaged
     ├── NotAllowed            the caller may not (NotSignedIn)
     ├── TransientError        wait, it is tried again
     │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
@@ -116,6 +116,14 @@ class UnsafePackage(UsageError):
 
     code = "unsafe-package"
     template = "{name} in the package was refused: {why}."
+
+
+class UploadDamaged(UsageError):
+    """What came does not have the digest that was sent along."""
+
+    code = "upload-damaged"
+    template = "What came does not have the {algorithm} digest that was sent along; it was not kept."
+    advice = "Send it again."
 
 
 # ---- the caller may not ----

@@ -18,6 +18,10 @@ from holdfast.errors import HoldfastError
 _COMMANDS: Final = {
     "up": "holdfast.parts",
     "archive": "holdfast.cli.make",
+    "create": "holdfast.cli.deposit",
+    "add": "holdfast.cli.deposit",
+    "remove": "holdfast.cli.deposit",
+    "close": "holdfast.cli.deposit",
     "ls": "holdfast.cli.look",
     "show": "holdfast.cli.look",
     "find": "holdfast.cli.look",

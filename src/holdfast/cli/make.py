@@ -42,7 +42,7 @@ def archive(
     Its file list is recorded, its files are packed, written to two tapes and read back. The folder itself stays as it
     is; `holdfast release` removes it when the copies are proven.
     """
-    metadata = dict(_pair(item) for item in meta)
+    metadata = dict(pair(item) for item in meta)
     with connect(data) as client:
         try:
             ident = client.archive(os.path.abspath(directory), title=title, profile=profile, metadata=metadata).id
@@ -54,7 +54,7 @@ def archive(
             ident = str(error.details["dataset"])
             if not as_json:
                 say(error.sentence)
-        found = _wait_safe(client, ident, shown=not as_json) if wait else client.dataset(ident)
+        found = wait_safe(client, ident, shown=not as_json) if wait else client.dataset(ident)
     if as_json:
         give(found)
     elif wait and found.safe_at:
@@ -64,10 +64,11 @@ def archive(
             f"Dataset {ident} is safe: {found.files} files, {size(found.bytes)}, in {len(found.packages)} "
             f"package{'s' if len(found.packages) != 1 else ''} of {size(stored)} on {', '.join(tapes)}."
         )
-    _end(found)
+    end(found)
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
+    """Return key and value of KEY=VALUE. Raises BadParameter."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--meta")
@@ -86,20 +87,26 @@ def _typed(text: str) -> str | int | float:
     return text
 
 
-def _end(found: DatasetDetail) -> None:
-    if found.state == "deleted" and found.problem:
+def end(found: DatasetDetail) -> None:
+    """Leave with the code of why a dataset could not be archived, if it could not."""
+    if found.problem and (found.state == "deleted" or _reopened(found)):
         click.echo(f"holdfast: {found.problem.sentence}", err=True)
         raise click.exceptions.Exit(exit_of_code(found.problem.code))
 
 
-def _wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
+def _reopened(found: DatasetDetail) -> bool:
+    """Say whether a dataset in landing is open: it was not closed, or could not be."""
+    return found.state == "open" and found.landing and not found.closing
+
+
+def wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
     """Wait until a dataset is safe or has ended, with progress and the reason of whatever waits (P9)."""
     told = ""
     with progress(shown=shown) as bar:
         while True:
             found = client.dataset(ident)
             _show_progress(bar, found)
-            if found.safe_at or found.state == "deleted":
+            if found.safe_at or _reopened(found) or found.state == "deleted":
                 return found
             reason = next((item.problem.sentence for item in found.pending if item.problem), "")
             if shown and reason and reason != told:

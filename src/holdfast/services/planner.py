@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from psycopg.types.json import Jsonb
-
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import (
@@ -19,7 +17,6 @@ from holdfast.catalog.queries import (
     datasets,
     idempotency,
     packages,
-    profiles,
     releases,
     requests,
     status,
@@ -27,12 +24,12 @@ from holdfast.catalog.queries import (
 )
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
-from holdfast.model.profile import SHIPPED
-from holdfast.services import buffer
+from holdfast.services import buffer, profiles, uploads
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
+from holdfast.services.free import release_landing
 from holdfast.services.health import notice
 from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
@@ -49,8 +46,7 @@ _WORKER_GONE: Final = 60.0  # seconds
 def prepare(archive: Archive) -> None:
     """Record the shipped profiles and the tapes of the library. Idempotent."""
     with archive.database.transaction() as conn:
-        for profile in SHIPPED:
-            profiles.run(conn, "insert", name=profile.name, version=profile.version, body=Jsonb(profile.to_json()))
+        profiles.prepare(conn)
         survey_tapes(archive, conn)
 
 
@@ -100,6 +96,7 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
     for package in half_done:
         release_if_proven(archive, package)
     sweep_staging(archive)
+    uploads.sweep(archive)
     return deferred
 
 
@@ -135,9 +132,10 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
+    released = sum(release_landing(archive, conn, row["id"]) for row in datasets.all(conn, "landed_and_safe"))
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)
-    return admitted + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
+    return admitted + released + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
 
 
 def _worth_writing(archive: Archive, conn: Connection) -> bool:

@@ -21,6 +21,7 @@ from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
+from holdfast.services import landing
 from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.buffer import fill
 from holdfast.services.drives import drive_states
@@ -61,7 +62,7 @@ def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
     ]
     source = bytes(row["source"]) if row["source"] is not None else None
     there = source is not None and row["source_released_at"] is None and _has_content(source)
-    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem"}
+    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem", "closing"}
     closed = row["state"] == "closed"
     return {
         **{key: row[key] for key in keep},
@@ -69,6 +70,7 @@ def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
         "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
         "source": printable(source) if source is not None else None,
         "problem": problem_of(row),
+        "closing": row["close_wanted"] is not None and row["state"] in {"open", "closing"},
     }
 
 
@@ -107,7 +109,9 @@ def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
     """Say what is still to be done, with the reason for each thing that waits (P9)."""
     result = []
     if row["state"] == "open":
-        result.append(Pending(what="the file list is being read", problem=problem_of(row)))
+        adding = row["landing"] and not row["close_wanted"]
+        what = "it is open: files are added until it is closed" if adding else "the file list is being read"
+        result.append(Pending(what=what, problem=problem_of(row)))
     for package in made:
         if package.state in {"planned", "packing"}:
             what = (
@@ -151,6 +155,15 @@ def file(packed: Packed, package: str) -> File:
     )
 
 
+def _landed(row: Row) -> File:
+    """Return a file of an open dataset."""
+    mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
+    return File(
+        **_path(bytes(row["path"])), kind="file", size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        blake3=bytes(row["blake3"]).hex(),
+    )  # fmt: skip
+
+
 def _path(path: bytes) -> dict[str, Any]:
     text = printable(path)
     return {"path": text, "path_base64": None if text.encode() == path else base64.b64encode(path).decode()}
@@ -159,7 +172,10 @@ def _path(path: bytes) -> dict[str, Any]:
 def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (path, file) of a dataset in path order: `prefix` and all below it, after the path `after`."""
     with archive.database.transaction() as conn:
-        dataset_row(conn, ident)
+        row = dataset_row(conn, ident)
+        if row["landing"] and not row["segments"]:
+            found = landing.page(conn, ident, prefix=prefix, after=after, limit=limit)
+            return [(bytes(item["path"]), _landed(item)) for item in found]
         walk = listings.walk(conn, ident, prefix=prefix, after=after)
         # A file in parts is shown once, by its last part, which knows the whole.
         shown = ((s, p) for s, p in walk if listings.is_last(p))

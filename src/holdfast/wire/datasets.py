@@ -12,12 +12,27 @@ from holdfast.wire.model import Model, Pending, Problem
 
 
 class DatasetWish(Model):
-    """A folder of the server that is to be archived in place."""
+    """A folder of the server that is to be archived in place, or an open dataset to which files are added."""
 
-    path: str = Field(max_length=4096, description="absolute path on the server, below a source root")
+    path: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="absolute path on the server, below a source root; none: an open dataset",
+    )
     title: str = Field(min_length=1, max_length=1000)
-    profile: str = Field(default="twin-tape", max_length=100)
+    profile: str | None = Field(
+        default=None, max_length=100, description="none: that of the dataset that it extends, else twin-tape"
+    )
     metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    group: str | None = Field(default=None, max_length=200, description="whose members have their roles to it")
+    keep_days: int | None = Field(
+        default=None, ge=0, description="not deleted sooner after closing; none: as the profile says"
+    )
+    extends: str | None = Field(
+        default=None,
+        max_length=100,
+        description="a closed dataset to which this one adds: it inherits profile, group, metadata",
+    )
 
 
 class Copy(Model):
@@ -70,6 +85,10 @@ class Dataset(Model):
     profile_version: int
     server: str
     source: str | None
+    group: str | None
+    landing: bool = Field(description="made by adding files; its source is a folder of the archive's own")
+    closing: bool = Field(description="somebody has it closed; nothing can be added any more")
+    extends: str | None
     metadata: dict[str, Any]
     files: int
     bytes: int
@@ -107,6 +126,8 @@ class File(Model):
     target: str | None = None
     sha512: str | None = None
     package: str | None = None
+    mtime_ns: int | None = Field(default=None, description="of a file in an open dataset")
+    blake3: str | None = Field(default=None, description="of a file in an open dataset")
 
 
 class FilePage(Model):

@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from holdfast.errors import InvalidInput
-from holdfast.services import check, free, register, show
+from holdfast.services import check, deposit, free, register, show
 from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
@@ -25,23 +25,22 @@ PathText = Annotated[str, Query(max_length=4096)]
 
 
 @router.post("/datasets", status_code=201, responses=responses(404, 409))
-def archive_folder(
+def make_dataset(
     wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
 ) -> DatasetDetail:
-    """Archive a folder of the server in place."""
+    """Archive a folder of the server in place, or make an open dataset to which files are added."""
     may(archive, person, "create")
-    may_use_folder(person, wish.path, writing=False)
+    if wish.extends:
+        may(archive, person, "read", wish.extends)
+    if wish.path is not None:
+        may_use_folder(person, wish.path, writing=False)
+    asked = deposit.Wish(**wish.model_dump(exclude={"path"}))
 
     def work(ident: str) -> DatasetDetail:
-        register.register(
-            archive,
-            ident=ident,
-            person=person.name,
-            path=wish.path,
-            title=wish.title,
-            profile=wish.profile,
-            metadata=wish.metadata,
-        )
+        if wish.path is None:
+            deposit.create(archive, asked, ident=ident, person=person)
+        else:
+            register.register(archive, asked, ident=ident, person=person, path=wish.path)
         return show.dataset(archive, ident)
 
     return once(archive, person, idempotency_key, wish, work, DatasetDetail)
