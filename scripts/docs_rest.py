@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from holdfast.web.api import datasets, deposit, requests, status, uploads
+from holdfast.web.api import datasets, deletion, deposit, profiles, requests, status, uploads
 from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
@@ -46,7 +46,7 @@ _ALWAYS: Final = frozenset({"401", "403", "422", "500", "503"})
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
-    for module in (datasets, deposit, requests, status, uploads):
+    for module in (datasets, deposit, deletion, profiles, requests, status, uploads):
         app.include_router(module.router, prefix=PREFIX)
     return app.openapi()
 

@@ -26,9 +26,9 @@ def zygote() -> Iterator[Zygote]:
 
 # Where packages are made, written, read back and recalled, plain ones go ways of their own. Adding files to an open dataset
 # has tests of its own.
-POINTS = [(point, BAGS) for point in CRASH_POINTS if not point.startswith(("evict.", "upload.", "landing."))] + [
-    (point, PLAIN) for point in CRASH_POINTS if point.startswith(("pack.", "write.", "verify.", "recall."))
-]
+POINTS = [
+    (point, BAGS) for point in CRASH_POINTS if not point.startswith(("evict.", "upload.", "landing.", "delete."))
+] + [(point, PLAIN) for point in CRASH_POINTS if point.startswith(("pack.", "write.", "verify.", "recall."))]
 # What happens to files that are brought into the buffer.
 IN_BUFFER = [point for point in CRASH_POINTS if point.startswith(("deliver.", "evict."))]
 

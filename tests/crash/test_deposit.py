@@ -10,6 +10,7 @@ import signal
 import sys
 import tarfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from campaign import SEED
 
 from holdfast.crashpoint import CRASH_POINTS
 from holdfast.model.ids import new_id
-from holdfast.services import batch, deposit, landing, show, uploads
+from holdfast.services import batch, deletion, deposit, landing, show, uploads
 from holdfast.testing.site import TESTER, SmallSite, small_site
 
 POINTS = [point for point in CRASH_POINTS if point.startswith(("upload.", "landing."))]
@@ -75,8 +76,10 @@ def acknowledge(told: Path, names: list[str]) -> None:
         file.write("".join(f"{name}\n" for name in names))
 
 
-def adding(folder: Path, dsn: str, dataset: str, told: Path, env: dict[str, str], kill_after: float = 0.0) -> int:
-    """Add the files in a process of its own, which may die; return its wait status."""
+def doing(
+    folder: Path, dsn: str, work: Callable[[SmallSite], None], env: dict[str, str], kill_after: float = 0.0
+) -> int:
+    """Do something in a process of its own, which may die; return its wait status."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -85,7 +88,7 @@ def adding(folder: Path, dsn: str, dataset: str, told: Path, env: dict[str, str]
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 signal.setitimer(signal.ITIMER_REAL, kill_after)
             with small_site(folder, dsn) as site:
-                add(site, dataset, told)
+                work(site)
         except BaseException:  # noqa: BLE001 - told on standard error, seen by the test as a status
             traceback.print_exc()
             sys.stderr.flush()
@@ -143,10 +146,10 @@ def test_p6_a_server_killed_while_files_are_added_loses_nothing(
 ) -> None:
     told, died = tmp_path / "told", tmp_path / "died"
     env = {"HOLDFAST_CRASH": point, "HOLDFAST_CRASH_ONCE": str(died)}
-    assert os.WIFSIGNALED(adding(tmp_path, dsn, dataset, told, env))
+    assert os.WIFSIGNALED(doing(tmp_path, dsn, lambda site: add(site, dataset, told), env))
     assert died.exists()
     check(tmp_path, dsn, dataset, told)
-    assert adding(tmp_path, dsn, dataset, told, env) == 0
+    assert doing(tmp_path, dsn, lambda site: add(site, dataset, told), env) == 0
     check(tmp_path, dsn, dataset, told)
     finish(tmp_path, dsn, dataset)
 
@@ -157,7 +160,21 @@ def test_p6_a_server_killed_at_random_instants_while_files_are_added_loses_nothi
 ) -> None:
     told, chance = tmp_path / "told", random.Random(SEED * number)
     for _ in range(3):
-        adding(tmp_path, dsn, dataset, told, {}, kill_after=chance.uniform(0.05, 0.6))
+        doing(tmp_path, dsn, lambda site: add(site, dataset, told), {}, kill_after=chance.uniform(0.05, 0.6))
         check(tmp_path, dsn, dataset, told)
-    assert adding(tmp_path, dsn, dataset, told, {}) == 0
+    assert doing(tmp_path, dsn, lambda site: add(site, dataset, told), {}) == 0
     finish(tmp_path, dsn, dataset)
+
+
+def test_p6_a_server_killed_while_it_deletes_leaves_nothing(tmp_path: Path, dsn: str, dataset: str) -> None:
+    def delete(site: SmallSite) -> None:
+        deletion.delete(site.archive, dataset, person="tester", reason="crash")
+
+    env = {"HOLDFAST_CRASH": "delete.recorded", "HOLDFAST_CRASH_ONCE": str(tmp_path / "died")}
+    assert doing(tmp_path, dsn, lambda site: add(site, dataset, tmp_path / "told"), env) == 0
+    assert os.WIFSIGNALED(doing(tmp_path, dsn, delete, env))
+    with small_site(tmp_path, dsn) as site:
+        assert landing.folder_of(site.archive, dataset).exists()
+        site.drain()
+        assert not landing.folder_of(site.archive, dataset).exists()
+        assert site.show(dataset).state == "deleted"

@@ -19,7 +19,7 @@ from holdfast.crashpoint import CRASH_POINTS
 WHOLE = "HOLDFAST_TEST_INSTANTS" in os.environ
 # Repair needs a broken twin, which only the campaign with forked workers makes; nobody adds files here.
 POINTS = (
-    [point for point in CRASH_POINTS if not point.startswith(("recall.", "upload.", "landing."))]
+    [point for point in CRASH_POINTS if not point.startswith(("recall.", "upload.", "landing.", "delete."))]
     if WHOLE
     else ["write.synced", "release.committed"]
 )

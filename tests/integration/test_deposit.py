@@ -102,7 +102,6 @@ def test_odd_names_come_as_they_are_and_none_leaves_its_folder(site: SmallSite, 
     odd = [
         b"with blank",
         b"\xff\xfe latin",
-        b"new\nline",
         b"50% & more?#;",
         "grüße/ß".encode(),
         b"files/files/x",

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "cancel": "holdfast.cli.get",
     "verify": "holdfast.cli.make",
     "release": "holdfast.cli.make",
+    "delete": "holdfast.cli.deletion",
     "events": "holdfast.cli.look",
     "status": "holdfast.cli.look",
     "inspect": "holdfast.cli.inspect",

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from holdfast.client.connection import segment
 from holdfast.client.deposit import Deposits
+from holdfast.client.profiles import Profiles
 from holdfast.wire.datasets import (
     CheckAsked,
     Dataset,
@@ -45,7 +46,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(Deposits):
+class Client(Deposits, Profiles):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----

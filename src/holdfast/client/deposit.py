@@ -21,6 +21,7 @@ from holdfast.client.connection import Connection, segment
 from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
+from holdfast.wire.deletion import Deletion, DeletionWish
 from holdfast.wire.deposit import AddedFile, Batch, UploadPage
 
 _BLOCK: Final = 1 << 20  # bytes
@@ -69,6 +70,14 @@ class Deposits(Connection):
     def close_dataset(self, dataset: str) -> DatasetDetail:
         """Have a dataset closed: nothing is added from now on, and its files go onto their tapes."""
         return self._post(f"/datasets/{segment(dataset)}/close", None, DatasetDetail)
+
+    def deletion(self, dataset: str) -> Deletion:
+        """Return what deleting a dataset would take away, and what stands in the way."""
+        return self._get(f"/datasets/{segment(dataset)}/deletion", Deletion)
+
+    def delete(self, dataset: str, wish: DeletionWish) -> Deletion:
+        """Delete a dataset; or ask for it, confirm it or take it back, where two persons have to."""
+        return self._post(f"/datasets/{segment(dataset)}/deletion", wish, Deletion)
 
     def remove_file(self, dataset: str, path: str) -> None:
         """Take a file out of an open dataset."""

@@ -2,8 +2,8 @@
 """Landing: the disk area where datasets are made by hand, one folder for each until it is safe on tape.
 
 What is in a dataset is what the catalogue lists (`landed`); a file in the folder that has no row is not there. Commit
-point of a file: its row, after the file, whole and durable, got its name in the folder. What a killed call leaves is
-a file without a row, which the next file of that name replaces.
+point of a file: its row, after the file, whole and durable, got its name in the folder, as a second one. What a killed call
+leaves is a file without a row, which the next file of that name replaces.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ def _placed(root: Path, item: Arrived, known: dict[bytes, tuple[int, bytes]], to
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         os.utime(item.file, ns=(item.mtime_ns, item.mtime_ns))
-        item.file.rename(target)
+        target.unlink(missing_ok=True)  # no row names it
+        target.hardlink_to(item.file)  # its bytes stay where they came in until its row is committed
     except (FileExistsError, NotADirectoryError, IsADirectoryError):
         return Outcome(item, error=Conflict(what=f"{printable(item.path)} cannot be both a file and a folder."))
     except OSError as error:

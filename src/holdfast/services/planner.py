@@ -24,7 +24,7 @@ from holdfast.catalog.queries import (
 )
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
-from holdfast.services import buffer, profiles, uploads
+from holdfast.services import buffer, deletion, profiles, uploads
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
@@ -97,6 +97,7 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
         release_if_proven(archive, package)
     sweep_staging(archive)
     uploads.sweep(archive)
+    deletion.sweep(archive)
     return deferred
 
 
@@ -160,4 +161,6 @@ def _mend(archive: Archive, conn: Connection) -> None:
                 conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
                 files=row["files"], bytes=row["payload"],
             )  # fmt: skip
+    for row in copies.moved(conn, "surplus_proven", to="retired"):
+        events.add(conn, archive.site, "copy.retired", dataset=row["dataset"], package=row["package"], tape=row["tape"])
     end_repacks(archive, conn)

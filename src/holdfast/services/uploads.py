@@ -220,7 +220,7 @@ class Receiving:
         )
         if outcome.error:
             raise outcome.error
-        file.unlink(missing_ok=True)  # the same bytes were there already
+        file.unlink(missing_ok=True)
         return arrived
 
     def _digest(self) -> bytes:

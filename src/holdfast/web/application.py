@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast import __version__
 from holdfast.services.archive import Archive
 from holdfast.web import problems
-from holdfast.web.api import datasets, deposit, drives, requests, statistics, status, tapes, uploads
+from holdfast.web.api import datasets, deletion, deposit, drives, profiles, requests, statistics, status, tapes, uploads
 
 _BODY_LIMIT = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 PREFIX = "/api/v1"
@@ -65,7 +65,7 @@ def create_app(archive: Archive) -> FastAPI:
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit)
-    for module in (datasets, deposit, drives, requests, statistics, status, tapes, uploads):
+    for module in (datasets, deletion, deposit, drives, profiles, requests, statistics, status, tapes, uploads):
         app.include_router(module.router, prefix=PREFIX)
     return app
 

@@ -97,6 +97,7 @@ class Dataset(Model):
     safe_at: datetime | None
     deleted_at: datetime | None
     source_released_at: datetime | None
+    tombstone: dict[str, Any] | None = Field(description="who deleted it and why, or asked for that, and what it was")
     problem: Problem | None
 
 

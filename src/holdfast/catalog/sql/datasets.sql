@@ -118,3 +118,24 @@ with recursive chain as (
   select id, extends, 1 as place from dataset where id = %(id)s
   union all select dataset.id, dataset.extends, place + 1 from dataset join chain on dataset.id = chain.extends)
 select id from chain order by place
+
+-- in_use --
+-- What stands in the way of deleting a dataset.
+select now() as now, (
+    select id from dataset as newer where newer.extends = dataset.id and newer.state <> 'deleted' limit 1) as extended_by,
+  exists (select from release where release.dataset = dataset.id and (
+    state in ('asked', 'applying') or state = 'planned' and apply)) as releasing,
+  exists (select from copy join package on package.id = copy.package
+    where package.dataset = dataset.id and copy.state = 'writing') as writing
+from dataset where id = %(id)s
+
+-- ask_deletion --
+-- A first person wants it deleted; null: not any more.
+update dataset set tombstone = %(tombstone)s where id = %(id)s
+
+-- delete --
+update dataset set state = 'deleted', deleted_at = now(), tombstone = %(tombstone)s, problem = null
+where id = %(id)s and state = any(%(from)s) returning id
+
+-- deleted_in_landing --
+select id from dataset where id = any(%(ids)s) and landing and state = 'deleted'

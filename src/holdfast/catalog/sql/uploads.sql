@@ -41,3 +41,6 @@ returning id
 -- unknown --
 -- Which of these names no upload has.
 select name from unnest(%(names)s::text[]) as name where not exists (select from upload where id = name)
+
+-- forget --
+delete from upload where dataset = %(dataset)s
