@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from served import client_of
+from test_rights import person
 
 from holdfast.errors import InvalidInput
 from holdfast.model.ids import new_id
@@ -181,3 +182,40 @@ def test_a_dataset_that_extends_another_inherits_from_it(site: SmallSite, api: h
     )
     assert api.post(f"{PREFIX}/datasets", json={"title": "t", "extends": found["id"]}).status_code == 409  # it is open
     assert api.post(f"{PREFIX}/datasets", json={"title": "t", "extends": new_id()}).status_code == 404
+
+
+def test_versions_are_shown_as_a_union_with_the_provenance_of_each_file(site: SmallSite, api: httpx.Client) -> None:
+    first = site.archive_folder({"a": b"old a", "b/c": b"old c", "z": b"z"})
+    site.drain()
+    second = site.open_dataset(extends=first)
+    for path in ("b/c", "m"):
+        assert api.put(f"{PREFIX}/datasets/{second}/files/{path}", content=b"new").status_code == 201
+
+    def shown(**query: Any) -> list[tuple[str, str, int]]:
+        found: list[tuple[str, str, int]] = []
+        cursor = None
+        while True:
+            page = api.get(
+                f"{PREFIX}/datasets/{second}/files",
+                params={"union": True, "limit": 2, **query, **({"cursor": cursor} if cursor else {})},
+            ).json()
+            found += [(item["path"], item["dataset"], item["size"]) for item in page["items"]]
+            if (cursor := page["next"]) is None:
+                return found
+
+    wanted = [("a", first, 5), ("b/c", second, 3), ("m", second, 3), ("z", first, 1)]
+    assert shown() == wanted
+    assert api.post(f"{PREFIX}/datasets/{second}/close").status_code == 202
+    site.drain()
+    assert shown() == wanted
+    assert shown(prefix="b") == wanted[1:2]
+    headers = person(site, "reader")
+    site.rows(
+        'insert into "grant" (dataset, person, role, granted_by) values (%s, %s, %s, %s)',
+        second,
+        "reader",
+        "reader",
+        "x",
+    )
+    api.headers.update(headers)
+    assert [path for path, _, _ in shown()] == ["b/c", "m"]  # P8: not what one may not see

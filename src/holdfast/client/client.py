@@ -77,9 +77,9 @@ class Client(Deposits, Profiles):
         """Return all that is known of a dataset."""
         return self._get(f"/datasets/{segment(dataset)}", DatasetDetail)
 
-    def files(self, dataset: str, *, prefix: str = "") -> Iterator[File]:
-        """Yield the files of a dataset in path order, or those at and below `prefix`."""
-        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix)
+    def files(self, dataset: str, *, prefix: str = "", union: bool = False) -> Iterator[File]:
+        """Yield the files of a dataset in path order, or those at and below `prefix`; with `union`, also of what it extends."""
+        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix, union=union)
 
     def folder(self, dataset: str, path: str = "") -> Iterator[File]:
         """Yield what is directly in a folder of a dataset."""

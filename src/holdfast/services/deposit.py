@@ -87,7 +87,7 @@ def _extended(conn: Connection, ident: str) -> Mapping[str, Any]:
     row = dataset_row(conn, ident)
     if row["state"] == "deleted" or (row["state"] == "open" and not row["close_wanted"]):
         raise Conflict(what=f"Dataset {ident} is {row['state']}: only one that is closed can be extended.")
-    if len(datasets.all(conn, "chain", id=ident)) >= _CHAIN:
+    if len(datasets.all(conn, "chain", id=ident, sight=None)) >= _CHAIN:
         raise Conflict(what=f"{_CHAIN} datasets extend one another already. Make a new one of all files.")
     return row
 

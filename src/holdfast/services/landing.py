@@ -27,7 +27,7 @@ from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.reserve import release
 
 _FEW: Final = 4  # files that are flushed one by one; more are cheaper with their whole file system
-_PAGE: Final = 10_000  # rows
+_PAGE: Final = 1000  # rows
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -190,10 +190,12 @@ def remove(archive: Archive, *, person: str, dataset: str, path: bytes) -> None:
             (folder_of(archive, dataset) / os.fsdecode(path)).unlink(missing_ok=True)
 
 
-def page(conn: Connection, dataset: str, *, prefix: bytes, after: bytes, limit: int) -> list[Row]:
-    """Return files of a dataset in path order: `prefix` itself and those below it, after the path `after`."""
+def files(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes = b"") -> Iterator[Row]:
+    """Yield the files of a dataset in path order: `prefix` itself and those below it, after the path `after`."""
     bounds = {"below": prefix + b"/", "beyond": prefix + b"0"}  # "0" follows "/"
-    return landed.all(conn, "page", dataset=dataset, prefix=prefix, after=after, limit=limit, **bounds)
+    while rows := landed.all(conn, "page", dataset=dataset, prefix=prefix, after=after, limit=_PAGE, **bounds):
+        yield from rows
+        after = bytes(rows[-1]["path"])
 
 
 def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -201,7 +203,7 @@ def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Itera
 
     Raises SourceChanged when a file of the dataset is not in its folder as it was added.
     """
-    rows = _rows(conn, dataset)
+    rows = files(conn, dataset)
     row = next(rows, None)
     for entry in entries:
         if row is not None and bytes(row["path"]) < entry.path:
@@ -214,10 +216,3 @@ def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Itera
         row = next(rows, None)
     if row is not None:
         raise SourceChanged(path=printable(bytes(row["path"])), what="vanished from the landing area")
-
-
-def _rows(conn: Connection, dataset: str) -> Iterator[Row]:
-    after = b""
-    while rows := page(conn, dataset, prefix=b"", after=after, limit=_PAGE):
-        yield from rows
-        after = bytes(rows[-1]["path"])

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -172,14 +173,37 @@ def _path(path: bytes) -> dict[str, Any]:
 def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (path, file) of a dataset in path order: `prefix` and all below it, after the path `after`."""
     with archive.database.transaction() as conn:
-        row = dataset_row(conn, ident)
-        if row["landing"] and not row["segments"]:
-            found = landing.page(conn, ident, prefix=prefix, after=after, limit=limit)
-            return [(bytes(item["path"]), _landed(item)) for item in found]
-        walk = listings.walk(conn, ident, prefix=prefix, after=after)
-        # A file in parts is shown once, by its last part, which knows the whole.
-        shown = ((s, p) for s, p in walk if listings.is_last(p))
-        return [(p.entry.path, file(p, package_id(ident, s))) for s, p in islice(shown, limit)]
+        return list(islice(_files(conn, ident, prefix, after), limit))
+
+
+def union(
+    archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int, sight: Sequence[str] | None = None
+) -> list[tuple[bytes, File]]:
+    """Return (path, file) of a dataset and of all that it extends, as far as `sight` may see them; the newest one counts."""
+    with archive.database.transaction() as conn:
+        dataset_row(conn, ident)
+        chain = [row["id"] for row in datasets.all(conn, "chain", id=ident, sight=sight)]
+        # Stable: of equal paths, the one of the newest dataset comes first.
+        merged = heapq.merge(
+            *(map(_of(dataset), _files(conn, dataset, prefix, after)) for dataset in chain), key=lambda found: found[0]
+        )
+        newest = (next(same) for _, same in groupby(merged, key=lambda found: found[0]))
+        return list(islice(newest, limit))
+
+
+def _of(dataset: str) -> Callable[[tuple[bytes, File]], tuple[bytes, File]]:
+    return lambda found: (found[0], found[1].model_copy(update={"dataset": dataset}))
+
+
+def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, File]]:
+    row = dataset_row(conn, ident)
+    if row["landing"] and not row["segments"]:
+        for item in landing.files(conn, ident, prefix=prefix, after=after):
+            yield bytes(item["path"]), _landed(item)
+        return
+    for segment, packed in listings.walk(conn, ident, prefix=prefix, after=after):
+        if listings.is_last(packed):  # a file in parts is shown once, by its last part, which knows the whole
+            yield packed.entry.path, file(packed, package_id(ident, segment))
 
 
 def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:

@@ -129,6 +129,7 @@ class File(Model):
     package: str | None = None
     mtime_ns: int | None = Field(default=None, description="of a file in an open dataset")
     blake3: str | None = Field(default=None, description="of a file in an open dataset")
+    dataset: str | None = Field(default=None, description="in a union: the dataset that it is from")
 
 
 class FilePage(Model):

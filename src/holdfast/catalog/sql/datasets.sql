@@ -117,7 +117,7 @@ update dataset set profile = %(profile)s, profile_version = %(version)s where id
 with recursive chain as (
   select id, extends, 1 as place from dataset where id = %(id)s
   union all select dataset.id, dataset.extends, place + 1 from dataset join chain on dataset.id = chain.extends)
-select id from chain order by place
+select id from chain join dataset using (id) where %(sight)s::text[] is null or visible_to && %(sight)s order by place
 
 -- in_use --
 -- What stands in the way of deleting a dataset.

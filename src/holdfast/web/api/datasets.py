@@ -72,11 +72,16 @@ def files(
     prefix: PathText = "",
     cursor: Cursor = None,
     limit: Limit = 1000,
+    *,
+    union: bool = False,
 ) -> FilePage:
-    """List the files of a dataset, or those at and below `prefix`, in path order."""
+    """List the files of a dataset, or those at and below `prefix`, in path order; with `union`, also of what it extends."""
     may(archive, person, "see", dataset)
-    after = paging.take(cursor, 1) or [""]
-    found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after[0]), limit=limit)
+    (after,) = paging.take(cursor, 1) or [""]
+    if union:
+        found = show.union(archive, dataset, prefix=raw(prefix), after=raw(after), limit=limit, sight=sight(person))
+    else:
+        found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after), limit=limit)
     return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
 
 

@@ -36,8 +36,8 @@ _LATEST: Final = (1 << 63) - 1  # nanoseconds since 1970
 _NOTE: Final = 64 << 20  # bytes after which it is noted how far an upload is
 
 
-def _same_protocol(request: Request) -> None:
-    """Raise InvalidInput unless the client speaks the version of the protocol that is spoken here."""
+def _same_protocol(request: Request, _person: Caller) -> None:
+    """Raise NotSignedIn, or InvalidInput unless the client speaks the version of the protocol that is spoken here."""
     if request.headers.get("tus-resumable") != VERSION:
         raise InvalidInput(what=f"Say in the header Tus-Resumable that this is tus {VERSION}.")
 
@@ -47,7 +47,7 @@ Tus = Depends(_same_protocol)
 
 
 @router.options("/uploads", status_code=204, responses=responses())
-def protocol() -> Response:
+def protocol(_person: Caller) -> Response:
     """Tell what is spoken here of tus."""
     extensions = "creation,creation-with-upload,checksum,expiration,termination"
     about = {"Tus-Version": VERSION, "Tus-Extension": extensions, "Tus-Checksum-Algorithm": ",".join(uploads.DIGESTS)}
