@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import click
 
 from holdfast.cli.exits import PARTIAL
-from holdfast.cli.make import end, pair, wait_safe
+from holdfast.cli.make import POLL, end, pair, wait_safe
 from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import give, progress, say, size
 from holdfast.client.adding import Adding, Progress, found
+from holdfast.errors import Refused
 
 _NAMED: Final = 20  # files that are told one by one
 
@@ -76,6 +78,30 @@ def add(dataset: str, sources: tuple[str, ...], into: str, parallel: int, as_jso
 
 @click.command()
 @click.argument("dataset", metavar="ID")
+@click.argument("origin", metavar="PATH|URL")
+@click.option("--into", default="", metavar="PATH", help="A folder of the dataset; of a URL, the path of the file.")
+@wait_option
+@json_option
+@data_option
+def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data: str) -> None:
+    """Have the archive bring files into the open dataset ID: of its own server (PATH), or of another host (URL)."""
+    is_url = "://" in origin
+    with connect(data) as client:
+        asked = client.fetch(dataset, path=None if is_url else origin, url=origin if is_url else None, into=into)
+        with progress(shown=not as_json) as bar:
+            while wait and (left := [item for item in client.uploads(dataset).items if item.origin]):
+                if problem := next((item.problem for item in left if item.problem), None):
+                    raise Refused(detail=problem.sentence, code=problem.code)
+                bar.at("fetch", done=sum(item.received for item in left), total=sum(item.length for item in left))
+                time.sleep(POLL)
+    if as_json:
+        give(asked)
+    else:
+        say(f"{asked.files} files {'were brought' if wait else 'are on their way'} into dataset {dataset}.")
+
+
+@click.command()
+@click.argument("dataset", metavar="ID")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @json_option
 @data_option
@@ -107,4 +133,4 @@ def close(dataset: str, wait: bool, as_json: bool, data: str) -> None:
     end(made)
 
 
-COMMANDS = (create, add, remove, close)
+COMMANDS = (create, add, fetch, remove, close)

@@ -20,6 +20,7 @@ _COMMANDS: Final = {
     "archive": "holdfast.cli.make",
     "create": "holdfast.cli.deposit",
     "add": "holdfast.cli.deposit",
+    "fetch": "holdfast.cli.deposit",
     "remove": "holdfast.cli.deposit",
     "close": "holdfast.cli.deposit",
     "ls": "holdfast.cli.look",

@@ -18,7 +18,7 @@ from holdfast.errors import Refused
 from holdfast.wire.datasets import Copy, DatasetDetail
 from holdfast.wire.requests import Release
 
-_POLL: Final = 0.3  # seconds between two looks at long work
+POLL: Final = 0.3  # seconds between two looks at long work
 
 
 @click.command()
@@ -112,7 +112,7 @@ def wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
             if shown and reason and reason != told:
                 click.echo(f"waiting: {reason}", err=True)
                 told = reason
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
 
 def _show_progress(bar: Bar, found: DatasetDetail) -> None:
@@ -151,7 +151,7 @@ def verify(dataset: str, as_json: bool, data: str) -> None:
                 bar.at("verify", done=read, total=sum(c.size or 0 for c in copies.values()))
                 if len(done) == len(copies):
                     break
-                time.sleep(_POLL)
+                time.sleep(POLL)
     bad = [copy for copy in copies.values() if copy.state != "verified"]
     if as_json:
         give({"id": dataset, "verified": len(copies) - len(bad), "bad": [c.model_dump(mode="json") for c in bad]})
@@ -182,7 +182,7 @@ def release(dataset: str, apply: bool, as_json: bool, data: str) -> None:
         plan = client.release(dataset, apply=apply)
         with progress(shown=not as_json) as bar:
             while plan.state not in {"done", "failed"} and not (plan.state == "planned" and not apply):
-                time.sleep(_POLL)
+                time.sleep(POLL)
                 plan = client.released(plan.id)
                 bar.at("release", done=plan.removed, total=plan.files)
     if as_json:

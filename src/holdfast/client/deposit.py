@@ -22,7 +22,7 @@ from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
 from holdfast.wire.deletion import Deletion, DeletionWish
-from holdfast.wire.deposit import AddedFile, Batch, UploadPage
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, UploadPage
 
 _BLOCK: Final = 1 << 20  # bytes
 _PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have their digest, at a time
@@ -86,6 +86,10 @@ class Deposits(Connection):
     def uploads(self, dataset: str) -> UploadPage:
         """Return the files that are on their way into a dataset."""
         return self._get(f"/datasets/{segment(dataset)}/uploads", UploadPage)
+
+    def fetch(self, dataset: str, *, path: str | None = None, url: str | None = None, into: str = "") -> Fetching:
+        """Have the archive copy files of its server, or one of another host, into an open dataset."""
+        return self._post(f"/datasets/{segment(dataset)}/fetch", FetchWish(path=path, url=url, into=into), Fetching)
 
     def add_file(self, dataset: str, file: LocalFile, *, moved: Moved = lambda _: None) -> AddedFile:
         """Add one file in one call; what arrived is compared with what was sent.

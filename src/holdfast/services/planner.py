@@ -22,6 +22,7 @@ from holdfast.catalog.queries import (
     status,
     tapes,
 )
+from holdfast.catalog.queries import uploads as upload_rows
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
 from holdfast.services import buffer, deletion, profiles, uploads
@@ -133,6 +134,7 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
+    owed += [("fetch", row["id"]) for row in upload_rows.all(conn, "unfetched", limit=_BATCH)]
     released = sum(release_landing(archive, conn, row["id"]) for row in datasets.all(conn, "landed_and_safe"))
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)

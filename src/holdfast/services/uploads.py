@@ -69,6 +69,7 @@ def admit(archive: Archive, conn: Connection, row: Row, name: str, *, files: int
 def begin(
     archive: Archive, *, ident: str, person: str, dataset: str, path: bytes, length: int, mtime_ns: int | None,
     metadata: str = "", resumable: bool, reuse: bool = False,
+    origin: bytes | None = None,
 ) -> Row:  # fmt: skip
     """Begin an upload; with `reuse`, return the one that the same person has begun of the same file, unchanged since then.
 
@@ -89,7 +90,7 @@ def begin(
             return found
         admit(archive, conn, row, f"upload:{ident}", files=1, sizes=[length])
         keep = archive.settings.landing.keep if resumable else _BRIEF
-        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, **same)
+        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, **same)
     if made is None:
         raise NotFound(kind="upload", name=ident)
     os.close(os.open(incoming(archive, ident), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))

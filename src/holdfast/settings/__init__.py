@@ -104,6 +104,11 @@ class Landing:
 
     path: str = setting("", "The folder.", unless="the folder `landing` of the data folder")
     limit: Size = setting(Size(0), "The most bytes in it; more are refused. 0: what the disk has.", least=0)
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Hosts that files may be fetched from, by https and at public addresses: `data.example.org`, `*.example.org`. One "
+        "that is written with its scheme, as `http://store.local:8000`, may be at any address.",
+    )
     keep: Seconds = setting(
         Seconds(7 * 86400), "How long the half of a file is kept that nobody goes on with.", least=60
     )
@@ -171,6 +176,7 @@ class Workers:
     pack: int = setting(1, "Packing: reads the source, compresses, computes checksums.", least=0, most=256)
     tape: int = setting(1, "Writing to tape; each holds the drives of one pair of tapes.", least=0, most=256)
     recall: int = setting(1, "Reading from tape and delivering.", least=0, most=256)
+    fetch: int = setting(1, "Copying files of the server, and of other hosts, into open datasets.", least=0, most=256)
     check: int = setting(1, "Reading copies back and checking them.", least=0, most=256)
 
 

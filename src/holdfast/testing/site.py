@@ -49,6 +49,10 @@ _WAITING: Final = (
         "where state in ('waiting', 'recalling') and (problem->>'next_try')::timestamptz > now()"
     ),
     (
+        "update upload set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
+        "where ended_at is null and (problem->>'next_try')::timestamptz > now()"
+    ),
+    (
         "update release set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
         "where state in ('asked', 'planned', 'applying') and (problem->>'next_try')::timestamptz > now()"
     ),

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from holdfast.wire.model import Model
+from holdfast.wire.model import Model, Problem
 
 
 class AddedFile(Model):
@@ -42,6 +42,8 @@ class Upload(Model):
     length: int
     received: int
     person: str
+    origin: str | None = Field(description="where the archive fetches it; none: somebody sends it")
+    problem: Problem | None = Field(description="why that waits")
     created_at: datetime
     expires_at: datetime
 
@@ -50,3 +52,21 @@ class UploadPage(Model):
     """The uploads into a dataset that have not ended."""
 
     items: list[Upload]
+
+
+class FetchWish(Model):
+    """What the archive shall bring into an open dataset itself: either `path` or `url`."""
+
+    path: str | None = Field(
+        default=None, max_length=4096, description="a file or folder of the server, below a source root"
+    )
+    url: str | None = Field(default=None, max_length=4096, description="a file of a host that the archive may ask")
+    into: str = Field(
+        default="", max_length=3000, description="a folder of the dataset; of a URL, the path of the file"
+    )
+
+
+class Fetching(Model):
+    """How many files are on their way."""
+
+    files: int

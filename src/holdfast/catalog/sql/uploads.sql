@@ -1,6 +1,6 @@
 -- insert --
-insert into upload (id, dataset, person, path, length, mtime_ns, metadata, resumable, expires_at)
-values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(metadata)s, %(resumable)s,
+insert into upload (id, dataset, person, path, length, mtime_ns, metadata, resumable, origin, expires_at)
+values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(metadata)s, %(resumable)s, %(origin)s,
         now() + make_interval(secs => %(keep)s))
 returning *
 
@@ -18,7 +18,7 @@ select count(*) as files, coalesce(sum(length), 0)::bigint as bytes from upload
 where dataset = %(dataset)s and ended_at is null and expires_at > now()
 
 -- received --
-update upload set received = %(received)s, expires_at = now() + make_interval(secs => %(keep)s)
+update upload set received = %(received)s, problem = null, expires_at = now() + make_interval(secs => %(keep)s)
 where id = %(id)s and ended_at is null returning *
 
 -- ended --
@@ -44,3 +44,15 @@ select name from unnest(%(names)s::text[]) as name where not exists (select from
 
 -- forget --
 delete from upload where dataset = %(dataset)s
+
+-- problem --
+update upload set problem = %(problem)s where id = %(id)s and ended_at is null
+
+-- unfetched --
+-- What the archive is to fetch, and nobody does.
+select id from upload where origin is not null and ended_at is null and expires_at > now()
+  and coalesce((problem->>'next_try')::timestamptz, now()) <= now() and not exists (
+    select from pg_locks where locktype = 'advisory' and objsubid = 1
+      and database = (select oid from pg_database where datname = current_database())
+      and ((classid::bigint << 32) | objid::bigint) = hashtextextended('upload:' || upload.id, 0))
+order by id limit %(limit)s

@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect
 from holdfast.errors import InvalidInput
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
-from holdfast.services import batch, deposit, landing, show, uploads
-from holdfast.services.rights import may
+from holdfast.services import batch, deposit, fetch, landing, show, uploads
+from holdfast.services.rights import may, may_use_folder
 from holdfast.web.body import digests, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
 from holdfast.wire.datasets import DatasetDetail
-from holdfast.wire.deposit import AddedFile, Batch, RefusedFile, Upload, UploadPage
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, Upload, UploadPage
 
 router = APIRouter(tags=["deposit"])
 T = TypeVar("T")
@@ -129,11 +129,30 @@ def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, 
 def uploads_of(dataset: str, archive: TheArchive, person: Caller) -> UploadPage:
     """List the files that are on their way into a dataset."""
     may(archive, person, "write", dataset)
-    keep = Upload.model_fields.keys() - {"path"}
-    rows = uploads.of_dataset(archive, dataset)
+    keep = Upload.model_fields.keys() - {"path", "origin"}
     return UploadPage(
-        items=[Upload(**{key: row[key] for key in keep}, path=printable(bytes(row["path"]))) for row in rows]
-    )
+        items=[
+            Upload(
+                **{key: row[key] for key in keep}, path=printable(bytes(row["path"])),
+                origin=printable(bytes(row["origin"])) if row["origin"] else None,
+            )
+            for row in uploads.of_dataset(archive, dataset)
+        ]
+    )  # fmt: skip
+
+
+@router.post("/datasets/{dataset}/fetch", status_code=202, responses=responses(404, 409, 507))
+def fetch_files(dataset: str, wish: FetchWish, archive: TheArchive, person: Caller) -> Fetching:
+    """Have the archive copy files of its server, or one of another host, into an open dataset."""
+    may(archive, person, "write", dataset)
+    if wish.path is not None and wish.url is None:
+        may_use_folder(person, wish.path, writing=False)
+        files = fetch.want_path(archive, dataset, wish.path, into=wish.into, person=person.name)
+    elif wish.url is not None and wish.path is None:
+        files = fetch.want_url(archive, dataset, wish.url, path=wish.into, person=person.name)
+    else:
+        raise InvalidInput(what="Name either a path or a url.")
+    return Fetching(files=files)
 
 
 @router.post("/datasets/{dataset}/close", status_code=202, responses=responses(404, 409))

@@ -31,7 +31,9 @@ create table upload (
     length     bigint      not null check (length >= 0),
     received   bigint      not null default 0,       -- durable; what is in the file beyond does not count
     mtime_ns   bigint,
-    metadata   text        not null default '',      -- as the client sent it
+    metadata   text        not null default '',      -- as the client sent it; of what is fetched, by what it is known again
+    origin     bytea,                                -- the archive fetches it: a path of its server, or an address
+    problem    jsonb,                                -- why that waits
     resumable  boolean     not null,                 -- else it ends with the call that makes it
     created_at timestamptz not null default now(),
     expires_at timestamptz not null,
