@@ -4,7 +4,7 @@
     HoldfastError
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
-    │   │   NotAPackage, UnsafePackage, UploadDamaged
+    │   │   NotAPackage, UnsafePackage, UploadDamaged, UnfitFile
     ├── NotAllowed            the caller may not (NotSignedIn)
     ├── TransientError        wait, it is tried again
     │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
@@ -116,6 +116,13 @@ class UnsafePackage(UsageError):
 
     code = "unsafe-package"
     template = "{name} in the package was refused: {why}."
+
+
+class UnfitFile(UsageError):
+    """The profile takes no file of this name."""
+
+    code = "unfit-file"
+    template = "{path} is no file for the profile {profile}, which takes {patterns}."
 
 
 class UploadDamaged(UsageError):

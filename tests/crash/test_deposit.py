@@ -50,7 +50,7 @@ def add(site: SmallSite, dataset: str, told: Path) -> None:
         body = tar_of(SMALL)
         uploads.begin(
             site.archive, ident=receiving.ident, person="tester", dataset=dataset, path=batch.NAME, length=len(body), mtime_ns=None,
-            resumable=False,
+            resumable=False, one_file=False,
         )  # fmt: skip
         receiving.open()
         receiving.write([body])

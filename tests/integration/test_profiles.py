@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from served import client_of
+from test_deposit import tar_of
 from test_rights import person
 
 from holdfast.errors import InvalidInput
@@ -64,6 +65,8 @@ def test_the_shipped_ones_are_offered_and_can_be_read(api: httpx.Client) -> None
         {"roles": ["king"]},
         {"keep_days": 10, "longest_keep_days": 5},
         {"cost_per_tb_year": -1},
+        {"accept": [1]},
+        {"release": "always"},
         {"colour": "red"},
         {"version": 3},
         {"name": "Not A Name"},
@@ -219,3 +222,30 @@ def test_versions_are_shown_as_a_union_with_the_provenance_of_each_file(site: Sm
     )
     api.headers.update(headers)
     assert [path for path, _, _ in shown()] == ["b/c", "m"]  # P8: not what one may not see
+
+
+def test_a_profile_takes_files_of_some_names_only(site: SmallSite, api: httpx.Client) -> None:
+    put(api, "products", accept=["*.h5", "README"], copies=1)
+    dataset = site.open_dataset(profile="products")
+    files = f"{PREFIX}/datasets/{dataset}/files"
+    assert api.put(f"{files}/a/x.h5", content=b"x").status_code == 201
+    assert api.put(f"{files}/README", content=b"x").status_code == 201
+    answer = api.put(f"{files}/x.h5/tmp", content=b"x")
+    assert (answer.status_code, answer.json()["code"]) == (422, "unfit-file")
+    found = api.post(files, content=tar_of({"b.h5": b"b", "b.txt": b"b"})).json()
+    assert ([item["path"] for item in found["added"]], found["refused"][0]["code"]) == (["b.h5"], "unfit-file")
+    in_place = site.archive_folder({"c.h5": b"c", "c.log": b"c"}, profile="products")
+    site.drain()
+    problem = site.show(in_place).problem
+    assert problem
+    assert problem.code == "unfit-file"
+
+
+def test_a_profile_may_say_that_the_source_stays(site: SmallSite, api: httpx.Client) -> None:
+    put(api, "stays", release="never", copies=1)
+    dataset, by_hand = site.archive_folder({"a": b"a"}, profile="stays"), site.open_dataset(profile="stays")
+    api.put(f"{PREFIX}/datasets/{by_hand}/files/a", content=b"a")
+    api.post(f"{PREFIX}/datasets/{by_hand}/close")
+    site.drain()
+    assert api.post(f"{PREFIX}/datasets/{dataset}/release", json={"apply": True}).status_code == 409
+    assert site.show(by_hand).source_released_at  # landing is no source of anybody's

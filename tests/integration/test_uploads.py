@@ -14,6 +14,9 @@ import httpx
 import pytest
 from served import client_of
 
+from holdfast.client import Client
+from holdfast.client.deposit import LocalFile
+from holdfast.errors import SourceChanged
 from holdfast.services import uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
@@ -184,3 +187,34 @@ def test_p6_a_file_cut_off_anywhere_has_its_bytes_in_the_end(site: SmallSite, ap
             assert patch(api, place, at, data[at:stop]).status_code in {204, 409}  # 409: the cut is not noticed yet
     assert cuts > 2
     assert landed(site, dataset) == data
+
+
+def test_our_client_sends_large_files_in_pieces_and_goes_on(
+    site: SmallSite, api: httpx.Client, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.client.deposit._PIECE", 100_000)
+    file = tmp_path / "large"
+    file.write_bytes(sample(950_000, "large"))
+    local = LocalFile(file, b"deep/large", 950_000, file.stat().st_mtime_ns)
+    moved: list[int] = []
+
+    class Stopped(Exception):
+        pass
+
+    def until_half(size: int) -> None:
+        moved.append(size)
+        if sum(moved) >= 400_000:
+            raise Stopped
+
+    with Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as client:
+        with pytest.raises(Stopped):
+            client.add_large(dataset, local, moved=until_half)
+        (under_way,) = client.uploads(dataset).items
+        assert (under_way.received, under_way.path) == (400_000, "deep/large")
+        again: list[int] = []
+        client.add_large(dataset, local, moved=again.append)
+        assert again == [400_000, *[100_000] * 5, 50_000]
+        assert landed(site, dataset, "deep/large") == file.read_bytes()
+        file.write_bytes(b"shorter")
+        with pytest.raises(SourceChanged):
+            client.add_large(dataset, LocalFile(file, b"other", 950_000, local.mtime_ns))

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any, Final, Literal, get_type_hints
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from holdfast.errors import InvalidInput
 from holdfast.model.rights import SITE_ROLES
 
 GB: Final = 1_000_000_000
+Release = Literal["on-request", "never"]
 Packaging = Literal["bag", "plain"]  # many files in one BagIt bag; one file as it is, with a sidecar
 _ROLES: Final = ("admin", "operator", "member")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,99}")
@@ -52,6 +54,12 @@ class Profile:
     most_files: int = _term(0, "The most files of a dataset; 0: no limit.", least=0)
     most_bytes: int = _term(0, "The most bytes of a dataset; 0: no limit.", least=0)
     most_file_bytes: int = _term(0, "The most bytes of one file; 0: no limit.", least=0)
+    accept: tuple[str, ...] = _term(
+        (), "Patterns, such as `*.h5`, of which each file's name has to fit one; none: any name."
+    )
+    release: Release = _term(
+        "on-request", "`on-request`: the source of a proven dataset is removed when its owner wants; `never`."
+    )
     roles: tuple[str, ...] = _term(_ROLES, "Who may make datasets of this profile: roles at the site.")
     embargo_days: int = _term(
         0, "For so long a dataset is for its group only; stated, not enforced yet.", least=0, most=36_500
@@ -67,7 +75,15 @@ class Profile:
     def from_json(cls, body: dict[str, Any]) -> Profile:
         """Return the profile that `to_json` gave; unknown keys of later versions are left out."""
         known = {key: value for key, value in body.items() if key in cls.__dataclass_fields__}
-        return cls(**known | {"roles": tuple(known.get("roles", _ROLES))})
+        terms: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in known.items()
+        }
+        return cls(**terms)
+
+    def accepts(self, path: bytes) -> bool:
+        """Say whether a file of this name may be in a dataset."""
+        name = path.rpartition(b"/")[2].decode("utf-8", "replace")
+        return not self.accept or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.accept)
 
     def same_terms(self, other: Profile) -> bool:
         """Say whether both promise the same, whatever their versions are."""
@@ -99,8 +115,9 @@ def checked(given: Mapping[str, Any]) -> Profile:
         raise InvalidInput(what=f"{made.name!r} is not a name for a profile: small letters, digits and hyphens.")
     if unknown := set(made.roles) - set(SITE_ROLES):
         raise InvalidInput(what=f"{', '.join(sorted(unknown))}: the roles are {', '.join(SITE_ROLES)}.")
-    if made.packaging not in {"bag", "plain"}:
-        raise InvalidInput(what=f"packaging is bag or plain, not {made.packaging!r}.")
+    for key, kind in (("packaging", Packaging), ("release", Release)):
+        if getattr(made, key) not in get_args(kind):
+            raise InvalidInput(what=f"{key} is {' or '.join(get_args(kind))}, not {getattr(made, key)!r}.")
     if made.keep_days > made.longest_keep_days:
         raise InvalidInput(what="keep_days is more than longest_keep_days.")
     return made
@@ -111,12 +128,16 @@ def _check(key: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     right = {
         int: number and isinstance(value, int), float: number, bool: isinstance(value, bool),
-    }.get(hint, isinstance(value, list | tuple) if key == "roles" else isinstance(value, str))  # fmt: skip
+    }.get(hint, _is_list(value) if hint == tuple[str, ...] else isinstance(value, str))  # fmt: skip
     if not right:
         raise InvalidInput(what=f"{key} = {value!r} is not a value of the right kind.")
     least, most = bounds.get("least"), bounds.get("most")
     if number and ((least is not None and value < least) or (most is not None and value > most)):
         raise InvalidInput(what=f"{key} is at least {least}" + (f" and at most {most}." if most is not None else "."))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
 
 
 DEFAULT: Final = "twin-tape"

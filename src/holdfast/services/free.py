@@ -64,6 +64,8 @@ def _want(archive: Archive, conn: Connection, dataset: str, *, person: str, appl
     proof = _proof(conn, row)
     if row["source"] is None:
         raise Conflict(what=f"Dataset {dataset} has no source folder on this server.")
+    if contract(row).release == "never" and not row["landing"]:
+        raise Conflict(what=f"The source of dataset {dataset} stays: its profile {row['profile']} says so.")
     releases.run(
         conn, "insert", id=ident, site=archive.site, dataset=dataset, person=person, apply=apply, evidence=Jsonb(proof)
     )

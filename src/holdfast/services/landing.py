@@ -19,7 +19,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, landed, uploads
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound, SourceChanged
+from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound, SourceChanged, UnfitFile
 from holdfast.model.entry import Entry
 from holdfast.model.names import printable
 from holdfast.model.profile import Profile
@@ -28,6 +28,7 @@ from holdfast.services.reserve import release
 
 _FEW: Final = 4  # files that are flushed one by one; more are cheaper with their whole file system
 _PAGE: Final = 1000  # rows
+_WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE: begin, do not wait
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -98,6 +99,7 @@ def land(archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arriv
     root = folder_of(archive, dataset)
     with archive.database.transaction() as conn:
         row = open_dataset(conn, dataset)
+        profile = contract(row)
         known = {
             bytes(row["path"]): (row["size"], bytes(row["blake3"]))
             for row in landed.all(conn, "those", dataset=dataset, paths=[item.path for item in arrived])
@@ -105,14 +107,14 @@ def land(archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arriv
         outcomes: list[Outcome] = []
         touched: set[Path] = set()
         for item in arrived:
-            outcome = _placed(root, item, known, touched)
+            outcome = _placed(root, item, known, touched) if profile.accepts(item.path) else _unfit(profile, item)
             outcomes.append(outcome)
             if outcome.new:
                 known[item.path] = (item.size, item.blake3)
         new = [outcome.arrived for outcome in outcomes if outcome.new]
         if new:
             sizes = [item.size for item in new]
-            within(contract(row), files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
+            within(profile, files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
             _make_durable(root, new, touched)
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)
@@ -121,6 +123,12 @@ def land(archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arriv
             release(conn, f"upload:{upload}")
     crash_point("landing.recorded")
     return outcomes
+
+
+def _unfit(profile: Profile, item: Arrived) -> Outcome:
+    return Outcome(
+        item, error=UnfitFile(path=printable(item.path), profile=profile.name, patterns=", ".join(profile.accept))
+    )
 
 
 def _record(archive: Archive, conn: Connection, person: str, dataset: str, new: Sequence[Arrived]) -> None:
@@ -156,6 +164,11 @@ def _placed(root: Path, item: Arrived, known: dict[bytes, tuple[int, bytes]], to
         touched.add(folder)
         folder = folder.parent
     return Outcome(item, new=True)
+
+
+def start_writing(descriptor: int, offset: int, size: int) -> None:
+    """Have the disk begin with what was written, so that little is left to wait for when all has come."""
+    _libc.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _WRITE)
 
 
 def _make_durable(root: Path, new: Sequence[Arrived], folders: Iterable[Path]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,15 @@ from typing import Final
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, packages
-from holdfast.errors import AlreadyArchived, HoldfastError, InvalidInput, NotFound, OutsideRoots, TransientError
+from holdfast.errors import (
+    AlreadyArchived,
+    HoldfastError,
+    InvalidInput,
+    NotFound,
+    OutsideRoots,
+    TransientError,
+    UnfitFile,
+)
 from holdfast.model.entry import Entry, Location, Packed
 from holdfast.model.ids import new_id, package_id
 from holdfast.model.names import medium_name, printable
@@ -97,6 +106,8 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
     entries = scan(row["source"])
     if row["landing"]:
         entries = landing.confirmed(conn, dataset, entries)
+    elif profile.accept:
+        entries = map(partial(_fit, profile), entries)
     runs = cut(
         entries, limit=segment_limit(archive, profile), most=profile.segment_files,
         plain=profile.packaging == "plain",
@@ -125,6 +136,12 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
         events.add(
             conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
         )
+
+
+def _fit(profile: Profile, entry: Entry) -> Entry:
+    if entry.kind == "file" and not profile.accepts(entry.path):
+        raise UnfitFile(path=printable(entry.path), profile=profile.name, patterns=", ".join(profile.accept))
+    return entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,7 +103,14 @@ async def add_batch(dataset: str, request: Request, archive: TheArchive, person:
         raise InvalidInput(
             what=f"A batch has at most {batch.MOST_BYTES} bytes: send more batches, or larger files by themselves."
         )
-    asked = {"person": person.name, "dataset": dataset, "path": batch.NAME, "length": length, "mtime_ns": None}
+    asked = {
+        "person": person.name,
+        "dataset": dataset,
+        "path": batch.NAME,
+        "length": length,
+        "mtime_ns": None,
+        "one_file": False,
+    }
     outcomes = await _received(request, uploads.Receiving(archive, new_id()), asked, batch.add_all)
     new = [outcome.arrived for outcome in outcomes if outcome.new]
     return Batch(
