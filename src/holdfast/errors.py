@@ -7,7 +7,7 @@
     │   │   NotAPackage, UnsafePackage, UploadDamaged, UnfitFile
     ├── NotAllowed            the caller may not (NotSignedIn)
     ├── TransientError        wait, it is tried again
-    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
+    │   ├── Busy, NoSpace (LandingFull), DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable
     ├── IntegrityError        bytes are not what they were
     │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
     ├── OperatorNeeded        a person must act
@@ -177,6 +177,17 @@ class NoSpace(TransientError):
     code = "no-space"
     template = "{area} has no room: {needed} bytes are needed, {free} are free."
     advice = "Free some room there; the work goes on by itself."
+
+
+class LandingFull(NoSpace):
+    """The landing area has no room for a file that is to be added."""
+
+    code = "landing-full"
+    template = (
+        "{area} has no room: {needed} bytes are needed, {free} are free. {leaving} bytes of closed datasets leave it when "
+        "they are proven on their tapes."
+    )
+    advice = "Send the file again then."
 
 
 class DatabaseUnavailable(TransientError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from served import client_of
 
 from holdfast.client import Client
 from holdfast.client.deposit import LocalFile
-from holdfast.errors import SourceChanged
+from holdfast.errors import LostClaim, SourceChanged
 from holdfast.services import uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
@@ -218,3 +218,35 @@ def test_our_client_sends_large_files_in_pieces_and_goes_on(
         file.write_bytes(b"shorter")
         with pytest.raises(SourceChanged):
             client.add_large(dataset, LocalFile(file, b"other", 950_000, local.mtime_ns))
+
+
+def test_p7_a_call_that_was_overtaken_changes_nothing(site: SmallSite, api: httpx.Client, dataset: str) -> None:
+    place = begin(api, dataset, 6).headers["Location"]
+    ident = place.rpartition("/")[2]
+    with uploads.Receiving(site.archive, ident) as late:
+        late.open()
+        late.write([b"abc"])
+        site.rows("update upload set attempt = attempt + 1")  # cut off from the catalogue, and another call has begun
+        with pytest.raises(LostClaim):
+            late.note()
+        late.write([b"def"])
+        with pytest.raises(LostClaim):
+            late.arrive()
+    assert offset(api, place) == 0
+    assert site.show(dataset).files == 0
+
+
+def test_landing_that_is_full_says_when_it_is_not(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(landing__limit=1_000_000)
+    with client_of(site) as api:
+        first, second = site.open_dataset(profile="single-tape"), site.open_dataset()
+        assert api.put(f"{PREFIX}/datasets/{first}/files/a", content=bytes(800_000)).status_code == 201
+        answer = api.put(f"{PREFIX}/datasets/{second}/files/a", content=bytes(800_000))
+        assert (answer.status_code, answer.json()["code"]) == (507, "landing-full")
+        api.post(f"{PREFIX}/datasets/{first}/close")
+        answer = api.put(f"{PREFIX}/datasets/{second}/files/a", content=bytes(800_000))
+        assert "800000 bytes of closed datasets leave it" in answer.json()["detail"]
+        site.drain()
+        assert api.put(f"{PREFIX}/datasets/{second}/files/a", content=bytes(800_000)).status_code == 201
+        areas = {area["name"]: area["used"] for area in api.get(f"{PREFIX}/status").json()["areas"]}
+        assert areas["landing"] == 800_000

@@ -40,7 +40,7 @@ def add_all(receiving: Receiving) -> list[Outcome]:
                 refused.append(item)
             else:
                 arrived.append(item)
-        outcomes = land(archive, person=row["person"], dataset=row["dataset"], arrived=arrived, upload=receiving.ident)
+        outcomes = land(archive, person=row["person"], dataset=row["dataset"], arrived=arrived, upload=row)
         return [*outcomes, *refused]
     finally:
         for file in taken:

@@ -19,7 +19,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, landed, uploads
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound, SourceChanged, UnfitFile
+from holdfast.errors import Conflict, HoldfastError, InvalidInput, LostClaim, NotFound, SourceChanged, UnfitFile
 from holdfast.model.entry import Entry
 from holdfast.model.names import printable
 from holdfast.model.profile import Profile
@@ -90,11 +90,13 @@ def within(profile: Profile, *, files: int, size: int, largest: int) -> None:
             )
 
 
-def land(archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arrived], upload: str = "") -> list[Outcome]:
+def land(
+    archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arrived], upload: Row | None = None
+) -> list[Outcome]:
     """Put files that are whole and durable into an open dataset, in one transaction, and say what became of each.
 
     A path that is there already with the same bytes is left as it is (P11), one with others is an error of that file.
-    `upload` ends with it. Raises NotFound, Conflict (the dataset is not open), DatabaseUnavailable.
+    `upload` ends with it. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
     """
     root = folder_of(archive, dataset)
     with archive.database.transaction() as conn:
@@ -119,8 +121,9 @@ def land(archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arriv
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)
         if upload:
-            uploads.run(conn, "ended", id=upload)
-            release(conn, f"upload:{upload}")
+            if not uploads.run(conn, "ended", id=upload["id"], attempt=upload["attempt"]):
+                raise LostClaim(what="this upload")
+            release(conn, f"upload:{upload['id']}")
     crash_point("landing.recorded")
     return outcomes
 

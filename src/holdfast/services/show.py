@@ -16,7 +16,7 @@ from typing import Any, Final
 from holdfast import __version__
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, datasets, packages, releases, requests, reservations, status, tapes
+from holdfast.catalog.queries import copies, datasets, landed, packages, releases, requests, reservations, status, tapes
 from holdfast.errors import NotFound
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
@@ -339,7 +339,11 @@ def _tape(row: Row) -> Tape:
 def _areas(archive: Archive, conn: Connection) -> list[Area]:
     staging = packages.first(conn, "staged_bytes")
     limit, buffered = int(archive.settings.staging.limit), fill(archive, conn)
+    landing_limit, there = int(archive.settings.landing.limit), landed.first(conn, "bytes") or {"bytes": 0}
     return [
+        _area(
+            archive, conn, "landing", archive.settings.landing_path, landing_limit, landing_limit, int(there["bytes"])
+        ),
         _area(archive, conn, "staging", archive.settings.staging_path, limit, limit, int(staging["bytes"] if staging else 0)),
         _area(
             archive, conn, "buffer", archive.settings.buffer_path, buffered.limit, buffered.mark, buffered.used

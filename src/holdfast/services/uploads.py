@@ -22,7 +22,17 @@ from blake3 import blake3
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import landed, uploads
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Busy, Conflict, InvalidInput, NoSpace, NotFound, UnfitFile, UploadDamaged
+from holdfast.errors import (
+    Busy,
+    Conflict,
+    InvalidInput,
+    LandingFull,
+    LostClaim,
+    NoSpace,
+    NotFound,
+    UnfitFile,
+    UploadDamaged,
+)
 from holdfast.model.names import COMPONENT_LIMIT, check_relative, printable
 from holdfast.services.archive import Archive, contract
 from holdfast.services.landing import Arrived, incoming, land, open_dataset, start_writing, within
@@ -60,10 +70,13 @@ def admit(archive: Archive, conn: Connection, row: Row, name: str, *, files: int
         largest=max(sizes, default=0),
     )  # fmt: skip
     limit = int(archive.settings.landing.limit)
+    there = landed.first(conn, "bytes") or {"bytes": 0, "leaving": 0}
     if limit:
-        there = landed.first(conn, "bytes")
-        limit = max(limit - int(there["bytes"] if there else 0), 1)
-    reserve(archive, conn, name, archive.settings.landing_path, size + files * FILE_COST, limit=limit)
+        limit = max(limit - int(there["bytes"]), 1)
+    try:
+        reserve(archive, conn, name, archive.settings.landing_path, size + files * FILE_COST, limit=limit)
+    except NoSpace as error:
+        raise LandingFull(**error.details, leaving=there["leaving"]) from error
 
 
 def begin(
@@ -157,11 +170,13 @@ class Receiving:
 
     def open(self, offset: int | None = None) -> None:
         """Take bytes from `offset` on, which must be where the upload is. Raises NotFound, Conflict."""
-        self.row = upload_row(self.archive, self.ident)
+        with self.archive.database.transaction() as conn:
+            row = uploads.first(conn, "claim", id=self.ident)
+        self.row = row or upload_row(self.archive, self.ident)
         self.received = self.row["received"]
-        if self.row["ended_at"] or offset not in {None, self.received}:
+        if row is None or offset not in {None, self.received}:
             raise Conflict(
-                what=f"This upload is at byte {self.received}, not {offset}. Ask where it is and go on from there."
+                what=f"This upload is at byte {self.received} of {self.row['length']}. Ask where it is and go on from there."
             )
         self._fd = os.open(incoming(self.archive, self.ident), os.O_RDWR | os.O_CLOEXEC)
         os.ftruncate(self._fd, self.received)
@@ -205,9 +220,11 @@ class Receiving:
         if self.row["resumable"] and self.received < self.row["length"]:
             with self.archive.database.transaction() as conn:
                 keep = self.archive.settings.landing.keep
-                moved = uploads.first(conn, "received", id=self.ident, received=self.received, keep=keep)
+                moved = uploads.first(
+                    conn, "received", id=self.ident, attempt=self.row["attempt"], received=self.received, keep=keep
+                )
                 if moved is None:
-                    raise NotFound(kind="upload", name=self.ident)
+                    raise LostClaim(what="this upload")
                 self.row = moved
 
     def arrive(self) -> Arrived:
@@ -222,7 +239,7 @@ class Receiving:
             mtime_ns = os.fstat(self._fd).st_mtime_ns
         arrived = Arrived(file, bytes(self.row["path"]), self.received, mtime_ns, self._digest())
         (outcome,) = land(
-            self.archive, person=self.row["person"], dataset=self.row["dataset"], arrived=[arrived], upload=self.ident
+            self.archive, person=self.row["person"], dataset=self.row["dataset"], arrived=[arrived], upload=self.row
         )
         if outcome.error:
             raise outcome.error

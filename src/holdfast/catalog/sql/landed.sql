@@ -21,6 +21,7 @@ delete from landed where dataset = %(dataset)s and path = %(path)s returning siz
 delete from landed where dataset = %(dataset)s
 
 -- bytes --
--- Of all that lies in landing.
-select coalesce(sum(bytes), 0)::bigint as bytes from dataset
+-- Of all that lies in landing, and of what leaves it when it is proven on its tapes.
+select coalesce(sum(bytes), 0)::bigint as bytes,
+  coalesce(sum(bytes) filter (where state <> 'open' or close_wanted is not null), 0)::bigint as leaving from dataset
 where landing and source_released_at is null and state <> 'deleted'

@@ -13,16 +13,20 @@ select * from upload where dataset = %(dataset)s and person = %(person)s and pat
   and metadata = %(metadata)s and mtime_ns = %(mtime_ns)s and resumable and ended_at is null and expires_at > now()
 order by received desc limit 1
 
+-- claim --
+update upload set attempt = attempt + 1 where id = %(id)s and ended_at is null and expires_at > now() returning *
+
 -- promised --
 select count(*) as files, coalesce(sum(length), 0)::bigint as bytes from upload
 where dataset = %(dataset)s and ended_at is null and expires_at > now()
 
 -- received --
 update upload set received = %(received)s, problem = null, expires_at = now() + make_interval(secs => %(keep)s)
-where id = %(id)s and ended_at is null returning *
+where id = %(id)s and attempt = %(attempt)s and ended_at is null returning *
 
 -- ended --
-update upload set received = length, ended_at = now() where id = %(id)s
+update upload set received = length, ended_at = now()
+where id = %(id)s and attempt = %(attempt)s and ended_at is null
 
 -- delete --
 delete from upload where id = %(id)s

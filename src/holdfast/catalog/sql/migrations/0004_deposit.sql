@@ -29,6 +29,7 @@ create table upload (
     person     text        not null,
     path       bytea       not null,
     length     bigint      not null check (length >= 0),
+    attempt    integer     not null default 0,       -- of the call that brings bytes; noting and ending need it (P7)
     received   bigint      not null default 0,       -- durable; what is in the file beyond does not count
     mtime_ns   bigint,
     metadata   text        not null default '',      -- as the client sent it; of what is fetched, by what it is known again
