@@ -97,9 +97,9 @@ def test_two_persons_delete_where_the_profile_says(site: SmallSite, api: httpx.C
 
 def test_an_open_dataset_goes_at_once_with_what_was_added(site: SmallSite, api: httpx.Client) -> None:
     dataset = site.open_dataset(profile="telescope-products")  # kept for a hundred years, once it is closed
-    api.put(f"{PREFIX}/datasets/{dataset}/files/a", content=b"a")
+    api.put(f"{PREFIX}/datasets/{dataset}/files/a.fits", content=b"a")
     head = {"Tus-Resumable": "1.0.0", "Upload-Length": "5"}
-    half = "dataset " + base64.b64encode(dataset.encode()).decode() + ",filename YWE="
+    half = "dataset " + base64.b64encode(dataset.encode()).decode() + ",filename Yi5oNQ=="
     assert api.post(f"{PREFIX}/uploads", headers={**head, "Upload-Metadata": half}).status_code == 201
     assert act(api, dataset).json()["state"] == "deleted"
     site.drain()

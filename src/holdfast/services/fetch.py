@@ -20,7 +20,7 @@ from typing import Final
 import httpx
 
 from holdfast.catalog import jobs
-from holdfast.catalog.queries import uploads as rows
+from holdfast.catalog.queries import uploads
 from holdfast.errors import (
     Busy,
     HoldfastError,
@@ -33,11 +33,10 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
-from holdfast.services import uploads
 from holdfast.services.archive import Archive, described
 from holdfast.services.register import confined
 from holdfast.services.scan import scan
-from holdfast.services.uploads import Receiving
+from holdfast.services.uploads import Receiving, begin
 
 _MOST_FILES: Final = 1000  # of one call; whole folders are archived in place
 _BLOCK: Final = 4 << 20  # bytes
@@ -110,7 +109,7 @@ def _begin(
     metadata: str = "",
 ) -> None:  # fmt: skip
     ident = new_id()
-    uploads.begin(
+    begin(
         archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, metadata=metadata,
         resumable=True, origin=origin,
     )  # fmt: skip
@@ -130,7 +129,9 @@ def fetch(archive: Archive, ident: str) -> None:
             except HoldfastError as error:
                 receiving.note()  # what came goes on from here
                 with archive.database.transaction() as conn:
-                    rows.run(conn, "problem", id=ident, problem=described(error, receiving.row["problem"])["problem"])
+                    uploads.run(
+                        conn, "problem", id=ident, problem=described(error, receiving.row["problem"])["problem"]
+                    )
     except (Busy, NotFound):
         return
 

@@ -21,11 +21,11 @@ from holdfast.catalog.queries import (
     requests,
     status,
     tapes,
+    uploads,
 )
-from holdfast.catalog.queries import uploads as upload_rows
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
-from holdfast.services import buffer, deletion, profiles, uploads
+from holdfast.services import buffer, deletion, profiles
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
@@ -37,6 +37,7 @@ from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 from holdfast.services.repack import end_repacks
 from holdfast.services.reserve import look_after
+from holdfast.services.uploads import sweep as sweep_uploads
 
 _LOG = logging.getLogger(__name__)
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
@@ -91,14 +92,14 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
         _look_at_library(archive)
         with archive.database.transaction() as conn:
             _mend(archive, conn)
+        sweep_uploads(archive)
+        deletion.sweep(archive)
     with archive.database.transaction() as conn:
         deferred = _defer_owed(archive, conn)
         half_done = [row["id"] for row in packages.all(conn, "unreleased")]
     for package in half_done:
         release_if_proven(archive, package)
     sweep_staging(archive)
-    uploads.sweep(archive)
-    deletion.sweep(archive)
     return deferred
 
 
@@ -134,7 +135,7 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
-    owed += [("fetch", row["id"]) for row in upload_rows.all(conn, "unfetched", limit=_BATCH)]
+    owed += [("fetch", row["id"]) for row in uploads.all(conn, "unfetched", limit=_BATCH)]
     released = sum(release_landing(archive, conn, row["id"]) for row in datasets.all(conn, "landed_and_safe"))
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)

@@ -42,5 +42,8 @@ create table upload (
 );
 create index upload_dataset on upload (dataset) where ended_at is null;
 create index upload_expires on upload (expires_at);
+create index upload_brief on upload (id) where not resumable;
+-- planner: what the archive is to fetch.
+create index upload_fetch on upload (id) where origin is not null and ended_at is null;
 
 alter table profile add column retired_at timestamptz;
