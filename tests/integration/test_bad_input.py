@@ -53,7 +53,7 @@ def reason(site: SmallSite, dataset: str) -> tuple[str, str]:
         (
             {"profile": "gold"},
             InvalidInput,
-            "no profile 'gold'. Choose one of: plain-twin-tape, single-tape, twin-tape",
+            "no profile 'gold'. Choose one of: beamline, facility-stream, investigation, personal, plain-twin-tape, single-tape, telescope-products, twin-tape",
         ),
         ({"title": ""}, InvalidInput, "title"),
         ({"title": "  "}, InvalidInput, "title"),
