@@ -27,7 +27,9 @@ from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.catalog.queries import datasets
 from holdfast.model.entry import Entry, Location, Packed
 from holdfast.model.ids import new_id
+from holdfast.model.rights import Person
 from holdfast.services.archive import Archive
+from holdfast.services.deposit import Wish
 from holdfast.services.pack import pack
 from holdfast.services.register import register, survey
 from holdfast.settings.reading import load
@@ -66,7 +68,7 @@ def _registering(archive: Archive, source: Path, files: int, rounds: int) -> Non
     registering, packing = [], []
     for _ in range(rounds):
         begun = time.perf_counter()
-        ident = register(archive, person="bench", path=str(source), title="bench", profile="twin-tape", metadata={})
+        ident = register(archive, Wish("bench"), person=Person("bench", "operator"), path=str(source))
         survey(archive, ident)
         registering.append(time.perf_counter() - begun)
         rows = archive.database.rows("select id from package where dataset = %(id)s order by segment", {"id": ident})

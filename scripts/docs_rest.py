@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from holdfast.web.api import datasets, grants, groups, people, requests, status
+from holdfast.web.api import datasets, deletion, deposit, grants, groups, people, profiles, requests, status, uploads
 from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
@@ -48,7 +48,7 @@ _ALWAYS: Final = frozenset({"401", "403", "422", "500", "503"})
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
-    for module in (datasets, grants, groups, people, requests, status):
+    for module in (datasets, deposit, deletion, grants, groups, people, profiles, requests, status, uploads):
         app.include_router(module.router, prefix=PREFIX)
     return app.openapi()
 
@@ -74,7 +74,8 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
     lines = [f"\n### {method} {path}\n", operation["description"], ""]
     body = operation.get("requestBody")
     if body:
-        lines.append(f"- body: {_kind(body['content']['application/json']['schema'])}")
+        [(media_type, content)] = body["content"].items()
+        lines.append(f"- body: {_kind(content['schema']) if media_type == 'application/json' else f'`{media_type}`'}")
     lines += [
         f"- {item['in']} `{_header(item)}`: {_kind(item['schema'])}{_bounds(item['schema'])}"
         for item in operation.get("parameters", [])

@@ -20,6 +20,7 @@ _KINDS: Final[dict[Any, str]] = {
     Shares: "shares",
     float: "number",
     tuple[Path, ...]: "list of folders",
+    tuple[str, ...]: "list of names",
 }
 _HEAD: Final = """\
 # Settings
@@ -37,9 +38,9 @@ A key that is not known is an error, in the file and in the environment. `holdfa
 where it came from.
 
 A *size* is a number of bytes, or text such as `"2 GB"` (powers of 1000) or `"64 GiB"` (powers of 1024). A *list of
-folders* holds absolute paths; in an environment variable they are separated by colons. *Kinds* are a number, or text
+folders* holds absolute paths; in an environment variable they are separated by colons, *names* by commas. *Kinds* are a number, or text
 such as `"LTO-8 x4, LTO-9 x2"`; known are the drives `LTO-7`, `LTO-8`, `LTO-9` and the media `L5` to `L9` and `M8`. *Shares* are names with
-numbers above 0. A relative path in `library.path`, `library.state`, `staging.path` and `buffer.path` is below the data folder.
+numbers above 0. A relative path in `library.path`, `library.state`, `staging.path`, `landing.path` and `buffer.path` is below the data folder.
 
 These variables are not settings: `HOLDFAST_URL` and `HOLDFAST_TOKEN` (the server and token that the command line uses),
 `HOLDFAST_CONFIG` and `HOLDFAST_DATA` (the settings file and the data folder), `HOLDFAST_CRASH`,

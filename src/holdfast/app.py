@@ -93,7 +93,7 @@ def set_up(settings: Settings, dsn: str) -> None:
 
     Raises SettingsError, LibraryUnavailable, SchemaMismatch when a newer program made the catalogue.
     """
-    for area in (settings.staging_path, settings.buffer_path):
+    for area in (settings.staging_path, settings.landing_path / ".incoming", settings.buffer_path):
         area.mkdir(parents=True, exist_ok=True)
     set_up_library(settings)
     database = Database(dsn, size=2)

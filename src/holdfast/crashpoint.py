@@ -14,6 +14,10 @@ from typing import Final
 
 # Every name, with what is true there; tests/crash walks this table.
 CRASH_POINTS: Final[dict[str, str]] = {
+    "upload.durable": "bytes of an upload are durable, the catalogue does not know",
+    "landing.placed": "files have their names in the landing area, the catalogue does not know",
+    "landing.recorded": "files are in an open dataset, the caller does not know",
+    "delete.recorded": "a dataset is deleted, its folder in the landing area is there",
     "pack.begun": "the claim is committed, no byte is in staging",
     "pack.written": "the package is whole in staging, the catalogue does not know",
     "pack.committed": "the package is staged",

@@ -4,10 +4,10 @@
     HoldfastError
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
-    │   │   NotAPackage, UnsafePackage
+    │   │   NotAPackage, UnsafePackage, UploadDamaged, UnfitFile
     ├── NotAllowed            the caller may not (NotSignedIn, PasswordChangeNeeded)
     ├── TransientError        wait, it is tried again
-    │   ├── Busy, NoSpace, DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable,
+    │   ├── Busy, NoSpace (LandingFull), DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable,
     │   │   TooManyAttempts
     ├── IntegrityError        bytes are not what they were
     │   ├── DigestMismatch, Damaged, SourceChanged, SourceUnreadable
@@ -119,6 +119,21 @@ class UnsafePackage(UsageError):
     template = "{name} in the package was refused: {why}."
 
 
+class UnfitFile(UsageError):
+    """The profile takes no file of this name."""
+
+    code = "unfit-file"
+    template = "{path} is no file for the profile {profile}, which takes {patterns}."
+
+
+class UploadDamaged(UsageError):
+    """What came does not have the digest that was sent along."""
+
+    code = "upload-damaged"
+    template = "What came does not have the {algorithm} digest that was sent along; it was not kept."
+    advice = "Send it again."
+
+
 # ---- the caller may not ----
 
 
@@ -171,6 +186,17 @@ class NoSpace(TransientError):
     code = "no-space"
     template = "{area} has no room: {needed} bytes are needed, {free} are free."
     advice = "Free some room there; the work goes on by itself."
+
+
+class LandingFull(NoSpace):
+    """The landing area has no room for a file that is to be added."""
+
+    code = "landing-full"
+    template = (
+        "{area} has no room: {needed} bytes are needed, {free} are free. {leaving} bytes of closed datasets leave it when "
+        "they are proven on their tapes."
+    )
+    advice = "Send the file again then."
 
 
 class DatabaseUnavailable(TransientError):

@@ -125,7 +125,13 @@ def _answers(found: Settings) -> bool:
 def _parts(found: Settings, dsn: str) -> dict[str, Part]:
     """Return what each process of this host does, by its name."""
     workers = found.workers
-    slots = {"pack": workers.pack, "tape": workers.tape, "recall": workers.recall, "check": workers.check}
+    slots = {
+        "pack": workers.pack,
+        "tape": workers.tape,
+        "recall": workers.recall,
+        "check": workers.check,
+        "fetch": workers.fetch,
+    }
     return {
         "web": (_serve, (found, dsn)),
         "planner": (_plan, (found, dsn)),

@@ -18,10 +18,10 @@ from answers import catalogue, forget, rebuild, write_manifests
 
 from holdfast.model.ids import new_id
 from holdfast.model.names import medium_name
-from holdfast.model.profile import SHIPPED
 from holdfast.packaging.identity import Identity, canonical_json
 from holdfast.packaging.tapemanifest import is_manifest
 from holdfast.packaging.writer import write_package
+from holdfast.services.profiles import shipped
 from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE
 from holdfast.tape.faults import Fault
 from holdfast.testing.packages import scan
@@ -31,7 +31,7 @@ from holdfast.testing.site import SmallSite
 TAPES = 60
 PER_PAIR = 4  # packages
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-[TWIN] = [profile for profile in SHIPPED if profile.name == "twin-tape"]
+[TWIN] = [profile for profile in shipped() if profile.name == "twin-tape"]
 MISSING = ["HF0003L8", "HF0004L8", "HF0021L8"]  # one whole pair
 BROKEN = ["HF0030L8", "HF0047L8"]
 FOREIGN = "HF0012L8"

@@ -81,7 +81,8 @@ def test_without_a_right_token_nothing_is_told(site: SmallSite, api: httpx.Clien
                 assert answer.json()["items"] == [], (method, path, headers)
                 continue
             assert answer.status_code == 401, (method, path, headers)
-            is_problem(answer, 401, "not-signed-in")
+            if method != "head":  # has no body
+                is_problem(answer, 401, "not-signed-in")
     assert api.get(f"{PREFIX}/health").json() == {"status": "ok"}
 
 

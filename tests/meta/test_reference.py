@@ -15,6 +15,7 @@ from holdfast.cli.main import commands
 from holdfast.crashpoint import CRASH_POINTS
 from holdfast.errors import HoldfastError
 from holdfast.model.lifecycle import MOVES
+from holdfast.model.profile import terms
 from holdfast.settings import known_keys
 from holdfast.workers.worker import HANDLERS
 
@@ -110,6 +111,12 @@ def test_every_kind_of_job_is_in_the_table_of_queues() -> None:
     assert set(HANDLERS) == set(QUEUES)
     table = dict(re.findall(r"^\| `(\w+)` \| (.*`.*) \|$", DESIGN, re.MULTILINE))
     assert [(kind, queue) for kind, queue in QUEUES.items() if f"`{kind}`" not in table.get(queue, "")] == []
+
+
+def test_every_term_of_a_profile_is_on_its_page() -> None:
+    page = (ROOT / "docs/how-to/offer-profiles.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(key, says) for key, (_, says) in terms().items()]
 
 
 def test_every_promise_is_in_the_design_and_the_readme() -> None:

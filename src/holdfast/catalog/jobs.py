@@ -25,6 +25,7 @@ QUEUES: Final[dict[str, str]] = {
     "finish": "recall",
     "release": "check",
     "evict": "check",
+    "fetch": "fetch",
 }
 
 # Only hands jobs to connections that callers bring, so it needs no server of its own.

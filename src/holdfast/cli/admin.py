@@ -14,6 +14,7 @@ _COMMANDS: Final = {
     "request": "holdfast.cli.get",
     "tape": "holdfast.cli.tapes",
     "drive": "holdfast.cli.drives",
+    "profile": "holdfast.cli.profiles",
     "mounts": "holdfast.cli.drives",
     "person": "holdfast.cli.persons",
     "proposals": "holdfast.cli.groups",

@@ -18,7 +18,7 @@ from holdfast.errors import Refused
 from holdfast.wire.datasets import Copy, DatasetDetail
 from holdfast.wire.requests import Release
 
-_POLL: Final = 0.3  # seconds between two looks at long work
+POLL: Final = 0.3  # seconds between two looks at long work
 
 
 @click.command()
@@ -50,7 +50,7 @@ def archive(
     Its file list is recorded, its files are packed, written to two tapes and read back. The folder itself stays as it
     is; `holdfast release` removes it when the copies are proven.
     """
-    metadata = dict(_pair(item) for item in meta)
+    metadata = dict(pair(item) for item in meta)
     with connect(data) as client:
         try:
             ident = client.archive(
@@ -64,7 +64,7 @@ def archive(
             ident = str(error.details["dataset"])
             if not as_json:
                 say(error.sentence)
-        found = _wait_safe(client, ident, shown=not as_json) if wait else client.dataset(ident)
+        found = wait_safe(client, ident, shown=not as_json) if wait else client.dataset(ident)
     if as_json:
         give(found)
     elif wait and found.safe_at:
@@ -74,10 +74,11 @@ def archive(
             f"Dataset {ident} is safe: {found.files} files, {size(found.bytes)}, in {len(found.packages)} "
             f"package{'s' if len(found.packages) != 1 else ''} of {size(stored)} on {', '.join(tapes)}."
         )
-    _end(found)
+    end(found)
 
 
-def _pair(text: str) -> tuple[str, Any]:
+def pair(text: str) -> tuple[str, Any]:
+    """Return key and value of KEY=VALUE. Raises BadParameter."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--meta")
@@ -96,26 +97,32 @@ def _typed(text: str) -> str | int | float:
     return text
 
 
-def _end(found: DatasetDetail) -> None:
-    if found.state == "deleted" and found.problem:
+def end(found: DatasetDetail) -> None:
+    """Leave with the code of why a dataset could not be archived, if it could not."""
+    if found.problem and (found.state == "deleted" or _reopened(found)):
         click.echo(f"holdfast: {found.problem.sentence}", err=True)
         raise click.exceptions.Exit(exit_of_code(found.problem.code))
 
 
-def _wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
+def _reopened(found: DatasetDetail) -> bool:
+    """Say whether a dataset in landing is open: it was not closed, or could not be."""
+    return found.state == "open" and found.landing and not found.closing
+
+
+def wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
     """Wait until a dataset is safe or has ended, with progress and the reason of whatever waits (P9)."""
     told = ""
     with progress(shown=shown) as bar:
         while True:
             found = client.dataset(ident)
             _show_progress(bar, found)
-            if found.safe_at or found.state == "deleted":
+            if found.safe_at or _reopened(found) or found.state == "deleted":
                 return found
             reason = next((item.problem.sentence for item in found.pending if item.problem), "")
             if shown and reason and reason != told:
                 click.echo(f"waiting: {reason}", err=True)
                 told = reason
-            time.sleep(_POLL)
+            time.sleep(POLL)
 
 
 def _show_progress(bar: Bar, found: DatasetDetail) -> None:
@@ -154,7 +161,7 @@ def verify(dataset: str, as_json: bool, data: str) -> None:
                 bar.at("verify", done=read, total=sum(c.size or 0 for c in copies.values()))
                 if len(done) == len(copies):
                     break
-                time.sleep(_POLL)
+                time.sleep(POLL)
     bad = [copy for copy in copies.values() if copy.state != "verified"]
     if as_json:
         give({"id": dataset, "verified": len(copies) - len(bad), "bad": [c.model_dump(mode="json") for c in bad]})
@@ -185,7 +192,7 @@ def release(dataset: str, apply: bool, as_json: bool, data: str) -> None:
         plan = client.release(dataset, apply=apply)
         with progress(shown=not as_json) as bar:
             while plan.state not in {"done", "failed"} and not (plan.state == "planned" and not apply):
-                time.sleep(_POLL)
+                time.sleep(POLL)
                 plan = client.released(plan.id)
                 bar.at("release", done=plan.removed, total=plan.files)
     if as_json:

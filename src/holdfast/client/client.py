@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from holdfast.client.connection import segment
+from holdfast.client.deposit import Deposits
 from holdfast.client.grants import Grants
 from holdfast.client.groups import Groups
 from holdfast.client.people import People
+from holdfast.client.profiles import Profiles
 from holdfast.wire.datasets import (
     CheckAsked,
     Dataset,
@@ -46,7 +48,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(People, Groups, Grants):
+class Client(People, Groups, Grants, Deposits, Profiles):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----
@@ -56,7 +58,7 @@ class Client(People, Groups, Grants):
         path: str,
         *,
         title: str,
-        profile: str = "twin-tape",
+        profile: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         group: str | None = None,
         key: str = "",
@@ -78,9 +80,9 @@ class Client(People, Groups, Grants):
         """Return all that is known of a dataset."""
         return self._get(f"/datasets/{segment(dataset)}", DatasetDetail)
 
-    def files(self, dataset: str, *, prefix: str = "") -> Iterator[File]:
-        """Yield the files of a dataset in path order, or those at and below `prefix`."""
-        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix)
+    def files(self, dataset: str, *, prefix: str = "", union: bool = False) -> Iterator[File]:
+        """Yield the files of a dataset in path order, or those at and below `prefix`; with `union`, also of what it extends."""
+        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix, union=union)
 
     def folder(self, dataset: str, path: str = "") -> Iterator[File]:
         """Yield what is directly in a folder of a dataset."""

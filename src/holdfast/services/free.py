@@ -10,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from blake3 import blake3
 from psycopg.types.json import Jsonb
 
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import datasets, packages, releases
+from holdfast.catalog.queries import datasets, landed, packages, releases
 from holdfast.crashpoint import crash_point
 from holdfast.errors import Conflict, HoldfastError, LostClaim, TransientError
 from holdfast.model.entry import Packed
@@ -32,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _BLOCK: Final = 4 << 20  # bytes
 _NAMED: Final = 1000  # differing files that are listed
 _PROGRESS_EVERY: Final = 0.5  # seconds
+ITSELF: Final = "holdfast"  # who asks for what the archive does by itself
 
 
 def want_release(archive: Archive, dataset: str, *, person: str, apply: bool, ident: str | None = None) -> str:
@@ -42,19 +45,32 @@ def want_release(archive: Archive, dataset: str, *, person: str, apply: bool, id
     Raises NotFound, Conflict (not every package has its proven copies, or there is no source).
     """
     with archive.database.transaction() as conn:
-        row = dataset_row(conn, dataset)
         if ident and releases.first(conn, "by_id", id=ident):
             return ident
-        proof = _proof(conn, row)
-        if row["source"] is None:
-            raise Conflict(what=f"Dataset {dataset} has no source folder on this server.")
-        release = ident or new_id()
-        releases.run(
-            conn, "insert", id=release, site=archive.site, dataset=dataset, person=person, apply=apply,
-            evidence=Jsonb(proof),
-        )  # fmt: skip
-        jobs.defer(conn, "release", release)
-    return release
+        return _want(archive, conn, dataset, person=person, apply=apply, ident=ident or new_id())
+
+
+def release_landing(archive: Archive, conn: Connection, dataset: str) -> bool:
+    """Have the folder in landing of a safe dataset removed, on the evidence of any other release (P3)."""
+    try:
+        _want(archive, conn, dataset, person=ITSELF, apply=True, ident=new_id())
+    except Conflict:
+        return False  # a copy was lost since; it is asked again
+    return True
+
+
+def _want(archive: Archive, conn: Connection, dataset: str, *, person: str, apply: bool, ident: str) -> str:
+    row = dataset_row(conn, dataset)
+    proof = _proof(conn, row)
+    if row["source"] is None:
+        raise Conflict(what=f"Dataset {dataset} has no source folder on this server.")
+    if contract(row).release == "never" and not row["landing"]:
+        raise Conflict(what=f"The source of dataset {dataset} stays: its profile {row['profile']} says so.")
+    releases.run(
+        conn, "insert", id=ident, site=archive.site, dataset=dataset, person=person, apply=apply, evidence=Jsonb(proof)
+    )
+    jobs.defer(conn, "release", ident)
+    return ident
 
 
 def _proof(conn: Connection, row: Row) -> list[dict[str, Any]]:
@@ -115,8 +131,8 @@ class _Release:
         """Read the source and record what is identical to the archive and what is not."""
         files = size = kept = 0
         differing: list[dict[str, str]] = []
-        for packed in self._files():
-            if why := _difference(self.root, packed, _digest_of(packed)):
+        for packed, arrived in self._files():
+            if why := _difference(self.root, packed, _digest_of(packed), arrived):
                 if why != "is not there any more":
                     kept += 1
                 if len(differing) < _NAMED:
@@ -150,29 +166,40 @@ class _Release:
                     conn, self.archive.site, "source.releasing", dataset=self.dataset["id"], person=self.row["person"],
                     release=self.row["id"], files=self.row["files"], evidence=proof,
                 )  # fmt: skip
-        for packed in self._files():
+        for packed, arrived in self._files():
             if removed >= self.row["files"]:  # the ceiling
                 break
-            if _difference(self.root, packed, _digest_of(packed)) is None:
+            if _difference(self.root, packed, _digest_of(packed), arrived) is None:
                 _unlink(self.root, packed.entry.path)
                 removed += 1
                 crash_point("release.source")
                 self._note(removed)
         _remove_empty_folders(self.root)
+        mine = self.dataset["landing"] and not self.row["kept"]
+        if mine:  # what is left has no row: killed calls left it
+            shutil.rmtree(self.root, ignore_errors=True)
         with self.archive.database.transaction() as conn:
             if releases.move(conn, "done", to="done", **self.key, removed=removed):
+                if mine:
+                    landed.run(conn, "forget", dataset=self.dataset["id"])
                 datasets.run(conn, "source_released", id=self.dataset["id"])
                 events.add(
                     conn, self.archive.site, "source.released", dataset=self.dataset["id"], person=self.row["person"],
                     release=self.row["id"], removed=removed, kept=self.row["kept"],
                 )  # fmt: skip
 
-    def _files(self) -> Iterator[Packed]:
-        """Yield the files and links of the dataset, files in parts once, by their last part."""
+    def _files(self) -> Iterator[tuple[Packed, bytes]]:
+        """Yield the files and links, files in parts once, by their last part, each with the BLAKE3 that it came with."""
+        ident = self.dataset["id"]
         with self.archive.database.transaction() as conn:
-            for _, packed in listings.walk(conn, self.dataset["id"]):
+            for _, packed in listings.walk(conn, ident):
                 if packed.entry.kind != "directory" and listings.is_last(packed):
-                    yield packed
+                    rows = (
+                        landed.all(conn, "those", dataset=ident, paths=[packed.entry.path])
+                        if self.dataset["landing"]
+                        else []
+                    )
+                    yield packed, bytes(rows[0]["blake3"]) if rows else b""
 
     def _note(self, removed: int) -> None:
         if time.monotonic() - self._noted < _PROGRESS_EVERY:
@@ -190,8 +217,11 @@ def _size(packed: Packed) -> int:
     return packed.entry.whole_size if packed.entry.part else packed.entry.size
 
 
-def _difference(root: bytes, packed: Packed, digest: bytes) -> str | None:
-    """Return why the source's file is not what was archived, None when it is byte-identical."""
+def _difference(root: bytes, packed: Packed, digest: bytes, arrived: bytes) -> str | None:
+    """Return why the source's file is not what was archived, None when it is byte-identical.
+
+    `arrived` is the BLAKE3 that it had when it was added, empty for one that was not: so what is on tape is what came.
+    """
     full = os.path.join(root, packed.entry.path)
     try:
         if packed.entry.kind == "link":
@@ -205,11 +235,15 @@ def _difference(root: bytes, packed: Packed, digest: bytes) -> str | None:
         if os.fstat(file.fileno()).st_size != _size(packed):
             return "has another size"
         try:
-            hasher = hashlib.sha512()
+            hasher, as_it_came = hashlib.sha512(), blake3()
             while block := file.read(_BLOCK):
                 hasher.update(block)
+                if arrived:
+                    as_it_came.update(block)
         except OSError as error:
             return f"cannot be read: {os.strerror(error.errno or 0)}"
+        if arrived and as_it_came.digest() != arrived:
+            return "is not what was added"
         return None if hasher.digest() == digest else "has other content"
 
 

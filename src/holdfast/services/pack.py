@@ -57,6 +57,9 @@ def pack(archive: Archive, package: str) -> None:
             crash_point("pack.written")
             _commit(archive, row, dataset, written)
         except (IntegrityError, UsageError) as error:
+            if dataset["landing"]:  # what people added is kept, whatever is wrong with the folder
+                _again(archive, row, error)
+                return
             staged_file(archive, row).unlink(missing_ok=True)
             fail_dataset(archive, row["dataset"], error)
         except LostClaim:

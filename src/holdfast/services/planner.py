@@ -10,8 +10,6 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from psycopg.types.json import Jsonb
-
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import (
@@ -19,20 +17,20 @@ from holdfast.catalog.queries import (
     datasets,
     idempotency,
     packages,
-    profiles,
     releases,
     requests,
     status,
     tapes,
+    uploads,
 )
 from holdfast.errors import LibraryUnavailable, OperatorNeeded
 from holdfast.model.health import Counters
-from holdfast.model.profile import SHIPPED
-from holdfast.services import buffer
+from holdfast.services import buffer, deletion, profiles
 from holdfast.services.allocate import first_tapes
 from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
+from holdfast.services.free import release_landing
 from holdfast.services.health import notice
 from holdfast.services.login import expire_attempts
 from holdfast.services.mounts import survey_mounts
@@ -40,6 +38,7 @@ from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
 from holdfast.services.repack import end_repacks
 from holdfast.services.reserve import look_after
+from holdfast.services.uploads import sweep as sweep_uploads
 
 _LOG = logging.getLogger(__name__)
 _BATCH: Final = 1000  # jobs deferred per kind and round; the next round brings the rest
@@ -50,8 +49,7 @@ _WORKER_GONE: Final = 60.0  # seconds
 def prepare(archive: Archive) -> None:
     """Record the shipped profiles and the tapes of the library. Idempotent."""
     with archive.database.transaction() as conn:
-        for profile in SHIPPED:
-            profiles.run(conn, "insert", name=profile.name, version=profile.version, body=Jsonb(profile.to_json()))
+        profiles.prepare(conn)
         survey_tapes(archive, conn)
 
 
@@ -95,6 +93,8 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
         _look_at_library(archive)
         with archive.database.transaction() as conn:
             _mend(archive, conn)
+        sweep_uploads(archive)
+        deletion.sweep(archive)
     with archive.database.transaction() as conn:
         deferred = _defer_owed(archive, conn)
         half_done = [row["id"] for row in packages.all(conn, "unreleased")]
@@ -137,9 +137,11 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed += [("recall", "next") for _ in requests.all(conn, "undelivered")]
     owed += [("finish", row["id"]) for row in requests.all(conn, "unended")]
     owed += [("evict", row["id"]) for row in requests.all(conn, "evictable", id=None)]
+    owed += [("fetch", row["id"]) for row in uploads.all(conn, "unfetched", limit=_BATCH)]
+    released = sum(release_landing(archive, conn, row["id"]) for row in datasets.all(conn, "landed_and_safe"))
     owed += [("release", row["id"]) for row in releases.all(conn, "unfinished")]
     admitted = buffer.admit_waiting(archive, conn, limit=_BATCH)
-    return admitted + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
+    return admitted + released + sum(jobs.defer(conn, kind, thing) for kind, thing in owed)
 
 
 def _worth_writing(archive: Archive, conn: Connection) -> bool:
@@ -164,4 +166,6 @@ def _mend(archive: Archive, conn: Connection) -> None:
                 conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
                 files=row["files"], bytes=row["payload"],
             )  # fmt: skip
+    for row in copies.moved(conn, "surplus_proven", to="retired"):
+        events.add(conn, archive.site, "copy.retired", dataset=row["dataset"], package=row["package"], tape=row["tape"])
     end_repacks(archive, conn)

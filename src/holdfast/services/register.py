@@ -5,22 +5,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
-
-from psycopg.types.json import Jsonb
+from typing import Final
 
 from holdfast.catalog import events, jobs, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import datasets, packages, profiles
-from holdfast.errors import AlreadyArchived, HoldfastError, InvalidInput, NotFound, OutsideRoots, TransientError
+from holdfast.catalog.queries import datasets, packages
+from holdfast.errors import (
+    AlreadyArchived,
+    HoldfastError,
+    InvalidInput,
+    NotFound,
+    OutsideRoots,
+    TransientError,
+    UnfitFile,
+)
 from holdfast.model.entry import Entry, Location, Packed
 from holdfast.model.ids import new_id, package_id
 from holdfast.model.names import medium_name, printable
 from holdfast.model.profile import Profile
+from holdfast.model.rights import Person
 from holdfast.model.segments import cut
+from holdfast.services import deposit, landing
 from holdfast.services.archive import Archive, contract, described
 from holdfast.services.groups import group_of_folder
 from holdfast.services.pack import fail_dataset
@@ -29,40 +38,20 @@ from holdfast.services.scan import scan
 _UNPACKED: Final = Location(0, 0, b"")
 # Segments are at most this share of a tape, so that the end of a tape is not wasted.
 _TAPE_SHARE: Final = 4
-_TITLE_LIMIT: Final = 1000  # characters
-_METADATA_LIMIT: Final = 1000  # keys given by hand
 
 
-def register(
-    archive: Archive,
-    *,
-    person: str,
-    path: str,
-    title: str,
-    profile: str,
-    metadata: dict[str, Any],
-    group: str | None = None,
-    ident: str | None = None,
-) -> str:
+def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person, ident: str | None = None) -> str:
     """Record that a folder of this server is to be archived and return the dataset's id; `ident` makes it repeatable.
 
-    It is of `group` or, if none is named, of the one whose folder it is in.
+    It is of the group that is wished or, if none is, of the one whose folder it is in.
 
-    Raises OutsideRoots, InvalidInput, NotFound (profile), AlreadyArchived (with the dataset's id).
+    Raises OutsideRoots, InvalidInput, NotAllowed (profile, group), AlreadyArchived (with the dataset's id).
     """
     source = confined(path, archive.settings.roots.source, kind="source")
     if not source.is_dir():
         raise InvalidInput(what=f"{path} is not a folder on this server.")
-    if not title.strip() or len(title) > _TITLE_LIMIT or len(metadata) > _METADATA_LIMIT:
-        raise InvalidInput(
-            what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys."
-        )
     raw, dataset = os.fsencode(source), ident or new_id()
     with archive.database.transaction() as conn:
-        contract_row = profiles.first(conn, "newest", name=profile)
-        if contract_row is None:
-            known = ", ".join(row["name"] for row in profiles.all(conn, "names"))
-            raise InvalidInput(what=f"There is no profile {profile!r}. Choose one of: {known}.")
         server = archive.settings.site.server
         # One registration at a time for one source: two that race would both see nothing.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
@@ -72,15 +61,8 @@ def register(
         # A folder whose source was removed and which holds something again is a new dataset.
         if existing and (existing["source_released_at"] is None or not any(source.iterdir())):
             raise AlreadyArchived(path=printable(raw), dataset=existing["id"])
-        version = Profile.from_json(contract_row["body"]).version
-        datasets.run(
-            conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,
-            profile_version=version, server=server, source=raw, metadata=Jsonb(metadata),
-            group=group or group_of_folder(conn, source),
-        )  # fmt: skip
-        events.add(
-            conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile
-        )
+        wish = replace(wish, group=wish.group or group_of_folder(conn, source))
+        deposit.insert(archive, conn, wish, ident=dataset, person=person, source=raw, landing=False)
         jobs.defer(conn, "survey", dataset)
     return dataset
 
@@ -108,7 +90,7 @@ def survey(archive: Archive, dataset: str) -> None:
         try:
             with archive.database.transaction() as conn:
                 row = datasets.first(conn, "by_id", id=dataset)
-                if row is None or row["state"] != "open":
+                if row is None or row["state"] != "open" or (row["landing"] and not row["close_wanted"]):
                     return
                 _survey(archive, conn, row)
         except TransientError as error:
@@ -117,15 +99,21 @@ def survey(archive: Archive, dataset: str) -> None:
                     conn, "problem", id=dataset, problem=described(error, row["problem"] if row else None)["problem"]
                 )
         except HoldfastError as error:
-            fail_dataset(archive, dataset, error)
+            if not deposit.reopen(archive, dataset, error):
+                fail_dataset(archive, dataset, error)
 
 
 def _survey(archive: Archive, conn: Connection, row: Row) -> None:
     if not os.path.isdir(row["source"]):
         raise NotFound(kind="folder", name=printable(row["source"]))
     profile, dataset = contract(row), row["id"]
+    entries = scan(row["source"])
+    if row["landing"]:
+        entries = landing.confirmed(conn, dataset, entries)
+    elif profile.accept:
+        entries = map(partial(_fit, profile), entries)
     runs = cut(
-        scan(row["source"]), limit=segment_limit(archive, profile), most=profile.segment_files,
+        entries, limit=segment_limit(archive, profile), most=profile.segment_files,
         plain=profile.packaging == "plain",
     )  # fmt: skip
     totals: dict[int, _Total] = {}
@@ -152,6 +140,12 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
         events.add(
             conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
         )
+
+
+def _fit(profile: Profile, entry: Entry) -> Entry:
+    if entry.kind == "file" and not profile.accepts(entry.path):
+        raise UnfitFile(path=printable(entry.path), profile=profile.name, patterns=", ".join(profile.accept))
+    return entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,8 @@ from holdfast.services.archive import Archive
 
 
 def scrub(archive: Archive) -> int:
-    """Ask for the copies that are due to be read, as many as the settings allow at once; return how many were asked for."""
+    """Ask for the copies that are due to be read, as profiles and settings say; return how many were asked for."""
     policy = archive.settings.planner
-    if not policy.scrub_days:
-        return 0
     with archive.database.transaction() as conn:
         found = copies.all(conn, "scrub", days=policy.scrub_days, at_once=policy.scrub_at_once)
         for serial in sorted({row["tape"] for row in found}):

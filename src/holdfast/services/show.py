@@ -4,23 +4,25 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Final
 
 from holdfast import __version__
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, datasets, packages, releases, requests, reservations, status, tapes
+from holdfast.catalog.queries import copies, datasets, landed, packages, releases, requests, reservations, status, tapes
 from holdfast.errors import NotFound
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
+from holdfast.services import landing
 from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.buffer import fill
 from holdfast.services.drives import drive_states
@@ -61,7 +63,7 @@ def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
     ]
     source = bytes(row["source"]) if row["source"] is not None else None
     there = source is not None and row["source_released_at"] is None and _has_content(source)
-    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem"}
+    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem", "closing"}
     closed = row["state"] == "closed"
     return {
         **{key: row[key] for key in keep},
@@ -69,6 +71,7 @@ def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
         "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
         "source": printable(source) if source is not None else None,
         "problem": problem_of(row),
+        "closing": row["close_wanted"] is not None and row["state"] in {"open", "closing"},
     }
 
 
@@ -107,7 +110,9 @@ def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
     """Say what is still to be done, with the reason for each thing that waits (P9)."""
     result = []
     if row["state"] == "open":
-        result.append(Pending(what="the file list is being read", problem=problem_of(row)))
+        adding = row["landing"] and not row["close_wanted"]
+        what = "it is open: files are added until it is closed" if adding else "the file list is being read"
+        result.append(Pending(what=what, problem=problem_of(row)))
     for package in made:
         if package.state in {"planned", "packing"}:
             what = (
@@ -151,6 +156,15 @@ def file(packed: Packed, package: str) -> File:
     )
 
 
+def _landed(row: Row) -> File:
+    """Return a file of an open dataset."""
+    mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
+    return File(
+        **_path(bytes(row["path"])), kind="file", size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        blake3=bytes(row["blake3"]).hex(),
+    )  # fmt: skip
+
+
 def _path(path: bytes) -> dict[str, Any]:
     text = printable(path)
     return {"path": text, "path_base64": None if text.encode() == path else base64.b64encode(path).decode()}
@@ -159,11 +173,37 @@ def _path(path: bytes) -> dict[str, Any]:
 def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (path, file) of a dataset in path order: `prefix` and all below it, after the path `after`."""
     with archive.database.transaction() as conn:
+        return list(islice(_files(conn, ident, prefix, after), limit))
+
+
+def union(
+    archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int, sight: Sequence[str] | None = None
+) -> list[tuple[bytes, File]]:
+    """Return (path, file) of a dataset and of all that it extends, as far as `sight` may see them; the newest one counts."""
+    with archive.database.transaction() as conn:
         dataset_row(conn, ident)
-        walk = listings.walk(conn, ident, prefix=prefix, after=after)
-        # A file in parts is shown once, by its last part, which knows the whole.
-        shown = ((s, p) for s, p in walk if listings.is_last(p))
-        return [(p.entry.path, file(p, package_id(ident, s))) for s, p in islice(shown, limit)]
+        chain = [row["id"] for row in datasets.all(conn, "chain", id=ident, sight=sight)]
+        # Stable: of equal paths, the one of the newest dataset comes first.
+        merged = heapq.merge(
+            *(map(_of(dataset), _files(conn, dataset, prefix, after)) for dataset in chain), key=lambda found: found[0]
+        )
+        newest = (next(same) for _, same in groupby(merged, key=lambda found: found[0]))
+        return list(islice(newest, limit))
+
+
+def _of(dataset: str) -> Callable[[tuple[bytes, File]], tuple[bytes, File]]:
+    return lambda found: (found[0], found[1].model_copy(update={"dataset": dataset}))
+
+
+def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, File]]:
+    row = dataset_row(conn, ident)
+    if row["landing"] and not row["segments"]:
+        for item in landing.files(conn, ident, prefix=prefix, after=after):
+            yield bytes(item["path"]), _landed(item)
+        return
+    for segment, packed in listings.walk(conn, ident, prefix=prefix, after=after):
+        if listings.is_last(packed):  # a file in parts is shown once, by its last part, which knows the whole
+            yield packed.entry.path, file(packed, package_id(ident, segment))
 
 
 def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
@@ -299,7 +339,11 @@ def _tape(row: Row) -> Tape:
 def _areas(archive: Archive, conn: Connection) -> list[Area]:
     staging = packages.first(conn, "staged_bytes")
     limit, buffered = int(archive.settings.staging.limit), fill(archive, conn)
+    landing_limit, there = int(archive.settings.landing.limit), landed.first(conn, "bytes") or {"bytes": 0}
     return [
+        _area(
+            archive, conn, "landing", archive.settings.landing_path, landing_limit, landing_limit, int(there["bytes"])
+        ),
         _area(archive, conn, "staging", archive.settings.staging_path, limit, limit, int(staging["bytes"] if staging else 0)),
         _area(
             archive, conn, "buffer", archive.settings.buffer_path, buffered.limit, buffered.mark, buffered.used

@@ -168,6 +168,22 @@ class Staging:
 
 
 @dataclass(frozen=True)
+class Landing:
+    """The disk area of files that people add to open datasets, until these are closed and safe on tape."""
+
+    path: str = setting("", "The folder.", unless="the folder `landing` of the data folder")
+    limit: Size = setting(Size(0), "The most bytes in it; more are refused. 0: what the disk has.", least=0)
+    hosts: tuple[str, ...] = setting(
+        (),
+        "Hosts that files may be fetched from, by https and at public addresses: `data.example.org`, `*.example.org`. One "
+        "that is written with its scheme, as `http://store.local:8000`, may be at any address.",
+    )
+    keep: Seconds = setting(
+        Seconds(7 * 86400), "How long the half of a file is kept that nobody goes on with.", least=60
+    )
+
+
+@dataclass(frozen=True)
 class Buffer:
     """The disk area of files that were brought back for people to use, and are kept for a while."""
 
@@ -229,6 +245,7 @@ class Workers:
     pack: int = setting(1, "Packing: reads the source, compresses, computes checksums.", least=0, most=256)
     tape: int = setting(1, "Writing to tape; each holds the drives of one pair of tapes.", least=0, most=256)
     recall: int = setting(1, "Reading from tape and delivering.", least=0, most=256)
+    fetch: int = setting(1, "Copying files of the server, and of other hosts, into open datasets.", least=0, most=256)
     check: int = setting(1, "Reading copies back and checking them.", least=0, most=256)
 
 
@@ -264,6 +281,7 @@ class Settings:
     roots: Roots = field(default_factory=Roots)
     library: Library = field(default_factory=Library)
     staging: Staging = field(default_factory=Staging)
+    landing: Landing = field(default_factory=Landing)
     buffer: Buffer = field(default_factory=Buffer)
     write: Write = field(default_factory=Write)
     recall: Recall = field(default_factory=Recall)
@@ -296,6 +314,11 @@ class Settings:
     def staging_path(self) -> Path:
         """The folder of packages on their way to media."""
         return self.data / (self.staging.path or "staging")
+
+    @property
+    def landing_path(self) -> Path:
+        """The folder of files that are added to open datasets."""
+        return self.data / (self.landing.path or "landing")
 
     @property
     def buffer_path(self) -> Path:

@@ -120,6 +120,15 @@ def _paths(raw: object, is_text: bool) -> tuple[Path, ...]:  # noqa: FBT001
     return paths
 
 
+def _names(raw: object, is_text: bool) -> tuple[str, ...]:  # noqa: FBT001
+    parts: object = (
+        [part.strip() for part in raw.split(",") if part.strip()] if isinstance(raw, str) and is_text else raw
+    )
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) and part for part in parts):
+        raise ValueError(f"{raw!r} is not a list of names")
+    return tuple(parts)
+
+
 _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     str: _text,
     int: _whole,
@@ -130,6 +139,7 @@ _PARSERS: Final[dict[Any, Callable[[object, bool], object]]] = {
     Shares: _shares,
     float: _plain,
     tuple[Path, ...]: _paths,
+    tuple[str, ...]: _names,
 }
 
 

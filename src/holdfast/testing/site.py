@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from holdfast.app import open_archive, set_up
+from holdfast.model.ids import new_id
+from holdfast.model.rights import Person
 from holdfast.packaging.tapemanifest import is_manifest
-from holdfast.services import deliver, planner, register, show
+from holdfast.services import deliver, deposit, planner, register, show
 from holdfast.services.archive import Archive
 from holdfast.settings.reading import load
 from holdfast.tape.faults import Fault, write_faults
@@ -26,6 +28,7 @@ from holdfast.wire.requests import Request
 from holdfast.wire.status import Event
 from holdfast.workers.worker import HANDLERS
 
+TESTER: Final = Person("tester", "operator")
 _MB: Final = 1_000_000
 _ROUNDS: Final = 40  # plans that brought something; an archive that owes more than that turns in circles
 
@@ -44,6 +47,10 @@ _WAITING: Final = (
     (
         "update request set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
         "where state in ('waiting', 'recalling') and (problem->>'next_try')::timestamptz > now()"
+    ),
+    (
+        "update upload set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
+        "where ended_at is null and (problem->>'next_try')::timestamptz > now()"
     ),
     (
         "update release set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
@@ -78,8 +85,14 @@ class SmallSite:
 
     def register(self, folder: Path, **how: Any) -> str:
         """Announce a folder that is there."""
-        wish = {"title": "A run", "profile": "twin-tape", "metadata": {}, **how}
-        return register.register(self.archive, person="tester", path=str(folder), **wish)
+        wish = deposit.Wish(**{"title": "A run", **how})
+        return register.register(self.archive, wish, person=TESTER, path=str(folder))
+
+    def open_dataset(self, **how: Any) -> str:
+        """Make a dataset to which files can be added."""
+        ident = new_id()
+        deposit.create(self.archive, deposit.Wish(**{"title": "A run", **how}), person=TESTER, ident=ident)
+        return ident
 
     def archive_folder(self, files: Mapping[str, bytes | None], *, name: str = "run", **how: Any) -> str:
         """Make a source folder and announce it."""

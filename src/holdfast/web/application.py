@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,10 +13,27 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast import __version__
 from holdfast.services.archive import Archive
 from holdfast.web import problems
-from holdfast.web.api import datasets, drives, grants, groups, people, requests, signin, statistics, status, tapes
+from holdfast.web.api import (
+    datasets,
+    deletion,
+    deposit,
+    drives,
+    grants,
+    groups,
+    people,
+    profiles,
+    requests,
+    signin,
+    statistics,
+    status,
+    tapes,
+    uploads,
+)  # fmt: skip
 
 _BODY_LIMIT = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 PREFIX = "/api/v1"
+# Routes that take files: they write what comes to disk as it comes, and know before how much it will be.
+_FILES = re.compile(rf"(PUT|POST) {PREFIX}/datasets/[^/]+/files(/.*)?|(POST|PATCH) {PREFIX}/uploads(/.*)?", re.DOTALL)
 
 
 class BodyLimit:
@@ -27,7 +45,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it comes."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _FILES.fullmatch(f"{scope['method']} {scope['path']}"):
             await self._app(scope, receive, send)
             return
         seen = 0
@@ -62,7 +80,10 @@ def create_app(archive: Archive) -> FastAPI:
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit)
-    for module in (datasets, drives, grants, groups, people, requests, signin, statistics, status, tapes):
+    for module in (
+        datasets, deletion, deposit, drives, grants, groups, people, profiles, requests, signin, statistics, status,
+        tapes, uploads,
+    ):  # fmt: skip
         app.include_router(module.router, prefix=PREFIX)
     return app
 

@@ -12,16 +12,30 @@ from holdfast.wire.model import Model, Pending, Problem
 
 
 class DatasetWish(Model):
-    """A folder of the server that is to be archived in place."""
+    """A folder of the server that is to be archived in place, or an open dataset to which files are added."""
 
-    path: str = Field(max_length=4096, description="absolute path on the server, below a source root")
+    path: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="absolute path on the server, below a source root; none: an open dataset",
+    )
     title: str = Field(min_length=1, max_length=1000)
-    profile: str = Field(default="twin-tape", max_length=100)
+    profile: str | None = Field(
+        default=None, max_length=100, description="none: that of the dataset that it extends, else twin-tape"
+    )
     metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
     group: str | None = Field(
         default=None,
-        max_length=100,
+        max_length=200,
         description="whose members have their roles to it; null: the one whose folder it is in",
+    )
+    keep_days: int | None = Field(
+        default=None, ge=0, description="not deleted sooner after closing; none: as the profile says"
+    )
+    extends: str | None = Field(
+        default=None,
+        max_length=100,
+        description="a closed dataset to which this one adds: it inherits profile, group, metadata",
     )
 
 
@@ -76,6 +90,9 @@ class Dataset(Model):
     profile_version: int
     server: str
     source: str | None
+    landing: bool = Field(description="made by adding files; its source is a folder of the archive's own")
+    closing: bool = Field(description="somebody has it closed; nothing can be added any more")
+    extends: str | None
     metadata: dict[str, Any]
     files: int
     bytes: int
@@ -84,6 +101,7 @@ class Dataset(Model):
     safe_at: datetime | None
     deleted_at: datetime | None
     source_released_at: datetime | None
+    tombstone: dict[str, Any] | None = Field(description="who deleted it and why, or asked for that, and what it was")
     problem: Problem | None
 
 
@@ -113,6 +131,9 @@ class File(Model):
     target: str | None = None
     sha512: str | None = None
     package: str | None = None
+    mtime_ns: int | None = Field(default=None, description="of a file in an open dataset")
+    blake3: str | None = Field(default=None, description="of a file in an open dataset")
+    dataset: str | None = Field(default=None, description="in a union: the dataset that it is from")
 
 
 class FilePage(Model):

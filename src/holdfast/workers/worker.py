@@ -20,6 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
 from holdfast.services.buffer import evict
 from holdfast.services.check import check, erase
+from holdfast.services.fetch import fetch
 from holdfast.services.finish import finish
 from holdfast.services.free import free
 from holdfast.services.pack import pack
@@ -39,6 +40,7 @@ HANDLERS: Final[dict[str, Callable[[Archive, str], None]]] = {
     "finish": finish,
     "release": free,
     "evict": evict,
+    "fetch": fetch,
 }
 
 _POLL: Final = 1.0  # seconds; LISTEN wakes sooner

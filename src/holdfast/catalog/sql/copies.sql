@@ -85,9 +85,13 @@ update copy set check_wanted = now(), moved = 0 where state = 'verified'
 -- Of packages that were not read for so long, the copy that was read longest ago, the oldest packages first.
 update copy set check_wanted = now(), moved = 0 where id in (
   select (array_agg(copy.id order by copy.verified_at, copy.number))[1] from copy join tape on tape.serial = copy.tape
+  join package on package.id = copy.package join dataset on dataset.id = package.dataset
+  join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
   where copy.state = 'verified' and tape.state not in ('disabled', 'exported', 'missing', 'retired')
-  group by copy.package
-  having max(copy.verified_at) < now() - make_interval(days => %(days)s) and count(copy.check_wanted) = 0
+  group by copy.package, profile.body->>'verify_days'
+  -- The profile may say how often, else the settings do; 0 says nothing.
+  having max(copy.verified_at) < now() - make_interval(days => coalesce(
+      nullif((profile.body->>'verify_days')::int, 0), nullif(%(days)s::int, 0))) and count(copy.check_wanted) = 0
   order by max(copy.verified_at), copy.package
   limit greatest(%(at_once)s - (select count(*) from copy where check_wanted is not null), 0))
 returning id, tape
@@ -159,3 +163,20 @@ update copy set state = %(to)s where state = 'planned' and id in (
       where other.package = extra.package and other.state not in ('lost', 'retired')
         and tape.state is distinct from 'repacking'))
 returning id
+
+-- surplus_proven --
+-- Copies that the profile of a dataset wants no more since it was changed: those behind as many as it wants, which are
+-- proven, each on a tape that is there. What is on tapes that are not goes first.
+update copy set state = %(to)s from (
+  select copy.id, copy.package, package.dataset, copy.tape, (profile.body->>'copies')::int as wanted,
+    count(*) filter (where copy.state = 'verified' and tape.state in ('active', 'full', 'suspect', 'disabled', 'exported'))
+      over (partition by copy.package) as proven,
+    row_number() over (partition by copy.package order by
+      copy.state = 'verified' and tape.state in ('active', 'full', 'suspect', 'disabled', 'exported') desc, copy.number, copy.id) as place
+  from copy join package on package.id = copy.package join dataset on dataset.id = package.dataset
+  join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+  join tape on tape.serial = copy.tape
+  where copy.state in ('written', 'verified', 'suspect') and package.state = 'released' and dataset.state = 'closed'
+    and exists (select from event where event.dataset = dataset.id and kind = 'dataset.profile-changed')) as extra
+where extra.id = copy.id and copy.state = any(%(from)s) and extra.place > extra.wanted and extra.proven >= extra.wanted
+returning copy.id, extra.package, extra.tape, extra.dataset

@@ -1,7 +1,8 @@
 -- insert --
-insert into dataset (id, site, title, owner, "group", state, profile, profile_version, server, source, metadata)
-values (%(id)s, %(site)s, %(title)s, %(owner)s, %(group)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
-        %(metadata)s)
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, "group", landing,
+                     extends, keep_days)
+values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
+        %(metadata)s, %(group)s, %(landing)s, %(extends)s, %(keep_days)s)
 
 -- restore --
 -- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.
@@ -52,6 +53,19 @@ returning id
 update dataset set state = 'deleted', deleted_at = now(), problem = %(problem)s
 where id = %(id)s and state = any(%(from)s) returning id
 
+-- close_wanted --
+update dataset set close_wanted = now(), problem = null
+where id = %(id)s and state = 'open' and landing and close_wanted is null returning id
+
+-- reopened --
+-- It could not be closed.
+update dataset set close_wanted = null, problem = %(problem)s where id = %(id)s and state = 'open' and landing returning id
+
+-- landed_and_safe --
+-- Whose folder in landing is to be removed; again a day after that did not succeed.
+select id, owner from dataset where landing and source_released_at is null and state = 'closed' and safe_at is not null
+  and not exists (select from release where dataset = dataset.id and (ended_at is null or ended_at > now() - interval '1 day'))
+
 -- problem --
 update dataset set problem = %(problem)s where id = %(id)s
 
@@ -88,8 +102,40 @@ update dataset set source_released_at = now() where id = %(id)s
 update dataset set files = files + %(files)s, bytes = bytes + %(bytes)s where id = %(id)s
 
 -- unscanned --
-select id from dataset where state = 'open' and source is not null and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
+select id from dataset where state = 'open' and source is not null and (not landing or close_wanted is not null)
+  and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
 
 -- unclosed --
 select id from dataset where state = 'closing'
   and not exists (select from package where dataset = dataset.id and state in ('planned', 'packing'))
+
+-- change_profile --
+update dataset set profile = %(profile)s, profile_version = %(version)s where id = %(id)s
+
+-- chain --
+-- What a dataset extends, itself first. It has no circles: a dataset extends one that is older.
+with recursive chain as (
+  select id, extends, 1 as place from dataset where id = %(id)s
+  union all select dataset.id, dataset.extends, place + 1 from dataset join chain on dataset.id = chain.extends)
+select id from chain join dataset using (id) where %(sight)s::text[] is null or visible_to && %(sight)s order by place
+
+-- in_use --
+-- What stands in the way of deleting a dataset.
+select now() as now, (
+    select id from dataset as newer where newer.extends = dataset.id and newer.state <> 'deleted' limit 1) as extended_by,
+  exists (select from release where release.dataset = dataset.id and (
+    state in ('asked', 'applying') or state = 'planned' and apply)) as releasing,
+  exists (select from copy join package on package.id = copy.package
+    where package.dataset = dataset.id and copy.state = 'writing') as writing
+from dataset where id = %(id)s
+
+-- ask_deletion --
+-- A first person wants it deleted; null: not any more.
+update dataset set tombstone = %(tombstone)s where id = %(id)s
+
+-- delete --
+update dataset set state = 'deleted', deleted_at = now(), tombstone = %(tombstone)s, problem = null
+where id = %(id)s and state = any(%(from)s) returning id
+
+-- deleted_in_landing --
+select id from dataset where id = any(%(ids)s) and landing and state = 'deleted'

@@ -194,3 +194,8 @@ update request set state = %(to)s where id = %(id)s and expires_at <= now() and 
 
 -- evicted --
 update request set evicted_at = now(), problem = case when state = 'expired' then null else problem end where id = %(id)s
+
+-- of_dataset_open --
+-- What needs the copies of a dataset: requests that are not done, and folders in the buffer that only go when there are copies.
+select id from request where dataset = %(dataset)s and (state in ('asked', 'waiting', 'recalling', 'ready')
+  or (state = 'expired' and keep is not null and evicted_at is null))

@@ -10,10 +10,12 @@ on conflict (id) do update set area = excluded.area, bytes = excluded.bytes, exp
 delete from reservation where id = %(id)s
 
 -- renew --
--- The promise to a request lasts as long as it is open.
+-- The promise to a request or an upload lasts as long as it is open.
 update reservation set expires_at = now() + make_interval(secs => %(lifetime)s)
-where id like 'request:%%' and expires_at < now() + make_interval(secs => %(lifetime)s / 2)
-  and exists (select from request where id = substr(reservation.id, 9) and state in ('waiting', 'recalling'))
+where expires_at < now() + make_interval(secs => %(lifetime)s / 2) and (
+  id like 'request:%%' and exists (
+    select from request where id = substr(reservation.id, 9) and state in ('waiting', 'recalling'))
+  or id like 'upload:%%' and exists (select from upload where id = substr(reservation.id, 8) and ended_at is null))
 
 -- expire --
 -- What is over, and what was promised to work that ended without giving it back.

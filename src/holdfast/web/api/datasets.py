@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from holdfast.errors import InvalidInput
-from holdfast.services import check, free, register, show
+from holdfast.services import check, deposit, free, register, show
 from holdfast.services.groups import may_in_group
 from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
@@ -26,26 +26,24 @@ PathText = Annotated[str, Query(max_length=4096)]
 
 
 @router.post("/datasets", status_code=201, responses=responses(404, 409))
-def archive_folder(
+def make_dataset(
     wish: DatasetWish, archive: TheArchive, person: Caller, idempotency_key: IdempotencyKey = None
 ) -> DatasetDetail:
-    """Archive a folder of the server in place."""
+    """Archive a folder of the server in place, or make an open dataset to which files are added."""
     may(archive, person, "create")
-    may_use_folder(person, wish.path, writing=False)
+    if wish.extends:
+        may(archive, person, "read", wish.extends)
+    if wish.path is not None:
+        may_use_folder(person, wish.path, writing=False)
     if wish.group is not None:
         may_in_group(archive, person, "contribute", wish.group)
+    asked = deposit.Wish(**wish.model_dump(exclude={"path"}))
 
     def work(ident: str) -> DatasetDetail:
-        register.register(
-            archive,
-            ident=ident,
-            person=person.name,
-            path=wish.path,
-            title=wish.title,
-            profile=wish.profile,
-            metadata=wish.metadata,
-            group=wish.group,
-        )
+        if wish.path is None:
+            deposit.create(archive, asked, ident=ident, person=person)
+        else:
+            register.register(archive, asked, ident=ident, person=person, path=wish.path)
         return show.dataset(archive, ident)
 
     return once(archive, person, idempotency_key, wish, work, DatasetDetail)
@@ -77,11 +75,16 @@ def files(
     prefix: PathText = "",
     cursor: Cursor = None,
     limit: Limit = 1000,
+    *,
+    union: bool = False,
 ) -> FilePage:
-    """List the files of a dataset, or those at and below `prefix`, in path order."""
+    """List the files of a dataset, or those at and below `prefix`, in path order; with `union`, also of what it extends."""
     may(archive, person, "see", dataset)
-    after = paging.take(cursor, 1) or [""]
-    found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after[0]), limit=limit)
+    (after,) = paging.take(cursor, 1) or [""]
+    if union:
+        found = show.union(archive, dataset, prefix=raw(prefix), after=raw(after), limit=limit, sight=sight(person))
+    else:
+        found = show.files(archive, dataset, prefix=raw(prefix), after=raw(after), limit=limit)
     return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
 
 

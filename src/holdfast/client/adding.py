@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adding whole folders to an open dataset: in parallel, small files together, large ones in pieces that can be resumed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from holdfast.client.client import Client
+from holdfast.client.deposit import LocalFile
+from holdfast.errors import HoldfastError, Unreachable
+from holdfast.model.names import printable
+
+_SMALL: Final = 1_000_000  # bytes; below it a call for each file costs more than its bytes
+_BATCH_FILES: Final = 1000
+_BATCH_BYTES: Final = 32_000_000
+_LARGE: Final = 128_000_000  # bytes; above it starting anew costs more than asking how far it is
+
+
+@dataclass(slots=True)
+class Added:
+    """What became of all that was to be added: counts, and what was not added with the reason."""
+
+    files: int = 0
+    bytes: int = 0
+    there: int = 0  # were in the dataset already, unchanged
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is."""
+
+    files: int
+    bytes: int
+    all_files: int
+    all_bytes: int
+
+
+def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list[tuple[str, str]]]:
+    """Return the files at and below `sources`, and what cannot be added with the reason.
+
+    A folder comes with its name, as `cp -r` has it; one that is written with a slash behind it, or as `.`, without.
+    """
+    files: list[LocalFile] = []
+    odd: list[tuple[str, str]] = []
+    prefix = os.fsencode(into.strip("/")) + b"/" if into.strip("/") else b""
+    for text in sources:
+        bare = text.endswith("/") or text in {".", ".."}
+        base = prefix if bare else prefix + os.fsencode(os.path.basename(text))
+        for path, name in _below(text, base):
+            status = os.lstat(path)
+            if stat.S_ISREG(status.st_mode):
+                files.append(LocalFile(Path(path), name, status.st_size, status.st_mtime_ns))
+            else:
+                odd.append((path, "is no file: links and devices are not added"))
+    return files, odd
+
+
+def _below(path: str, name: bytes) -> Iterator[tuple[str, bytes]]:
+    if os.path.islink(path) or not os.path.isdir(path):
+        yield path, name
+        return
+    base = name + b"/" if name and not name.endswith(b"/") else name
+    with os.scandir(path) as content:
+        for item in sorted(content, key=lambda item: item.name):
+            yield from _below(item.path, base + os.fsencode(item.name))
+
+
+class Adding:
+    """One run of adding files to a dataset."""
+
+    def __init__(
+        self, client: Client, dataset: str, *, parallel: int = 4, progress: Callable[[Progress], None] = lambda _: None
+    ) -> None:
+        """`progress` is called from several threads, one at a time."""
+        self._client, self._dataset, self._parallel, self._tell = client, dataset, parallel, progress
+        self._lock = threading.Lock()
+        self._added = Added()
+        self._moved = 0
+        self._all = (0, 0)
+
+    def run(self, files: Sequence[LocalFile]) -> Added:
+        """Add `files`; what is there already, unchanged, is left out, so that it can be repeated. Raises Unreachable."""
+        there = {item.path: (item.size, item.mtime_ns) for item in self._client.files(self._dataset)}
+        wanted = [file for file in files if there.get(printable(file.path)) != (file.size, file.mtime_ns)]
+        self._added.there = len(files) - len(wanted)
+        self._all = (len(wanted), sum(file.size for file in wanted))
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="add") as pool:
+            futures = [pool.submit(self._one, file) for file in wanted if file.size >= _SMALL]
+            futures += [
+                pool.submit(self._batch, batch) for batch in _batches(file for file in wanted if file.size < _SMALL)
+            ]
+            try:
+                for future in as_completed(futures):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return self._added
+
+    def _one(self, file: LocalFile) -> None:
+        try:
+            if file.size >= _LARGE:
+                self._client.add_large(self._dataset, file, moved=self._note)
+            else:
+                self._client.add_file(self._dataset, file, moved=self._note)
+        except Unreachable:
+            raise
+        except (HoldfastError, OSError) as error:
+            self._refuse([file], error)
+        else:
+            self._count(1, file.size)
+
+    def _batch(self, files: Sequence[LocalFile]) -> None:
+        try:
+            batch = self._client.add_batch(self._dataset, files, moved=self._note)
+        except Unreachable:
+            raise
+        except (HoldfastError, OSError) as error:
+            self._refuse(files, error)
+            return
+        with self._lock:
+            self._added.refused += [(item.path, item.sentence) for item in batch.refused]
+            self._added.there += batch.unchanged
+        self._count(len(batch.added), sum(item.size for item in batch.added))
+
+    def _refuse(self, files: Sequence[LocalFile], error: HoldfastError | OSError) -> None:
+        sentence = error.sentence if isinstance(error, HoldfastError) else str(error)
+        with self._lock:
+            self._added.refused += [(printable(file.path), sentence) for file in files]
+
+    def _count(self, files: int, size: int) -> None:
+        with self._lock:
+            self._added.files += files
+            self._added.bytes += size
+        self._note(0)
+
+    def _note(self, size: int) -> None:
+        with self._lock:
+            self._moved += size
+            self._tell(Progress(self._added.files, self._moved, *self._all))
+
+
+def _batches(files: Iterator[LocalFile]) -> Iterator[list[LocalFile]]:
+    batch: list[LocalFile] = []
+    size = 0
+    for file in files:
+        batch.append(file)
+        size += file.size
+        if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

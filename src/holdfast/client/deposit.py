@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls that make datasets by hand: files into open ones and out of them, and closing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, quote_from_bytes
+
+import httpx
+from blake3 import blake3
+
+from holdfast.client.connection import Connection, segment
+from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
+from holdfast.model.names import printable
+from holdfast.wire.datasets import DatasetDetail, DatasetWish
+from holdfast.wire.deletion import Deletion, DeletionWish
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, UploadPage
+
+_BLOCK: Final = 1 << 20  # bytes
+_PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have their digest, at a time
+_TUS: Final = {"Tus-Resumable": "1.0.0"}
+_NS: Final = 1_000_000_000
+_TRIES: Final = 5  # of a piece
+Moved = Callable[[int], None]  # gets the number of bytes that were sent just now
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file here that is to be added, and its path in the dataset."""
+
+    file: Path
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+class Deposits(Connection):
+    """Datasets made by hand."""
+
+    def create(
+        self,
+        *,
+        title: str,
+        profile: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        group: str | None = None,
+        keep_days: int | None = None,
+        extends: str | None = None,
+        key: str = "",
+    ) -> DatasetDetail:
+        """Make an open dataset, to which files can be added."""
+        wish = DatasetWish(
+            title=title,
+            profile=profile,
+            metadata=dict(metadata or {}),
+            group=group,
+            keep_days=keep_days,
+            extends=extends,
+        )
+        return self._post("/datasets", wish, DatasetDetail, key)
+
+    def close_dataset(self, dataset: str) -> DatasetDetail:
+        """Have a dataset closed: nothing is added from now on, and its files go onto their tapes."""
+        return self._post(f"/datasets/{segment(dataset)}/close", None, DatasetDetail)
+
+    def deletion(self, dataset: str) -> Deletion:
+        """Return what deleting a dataset would take away, and what stands in the way."""
+        return self._get(f"/datasets/{segment(dataset)}/deletion", Deletion)
+
+    def delete(self, dataset: str, wish: DeletionWish) -> Deletion:
+        """Delete a dataset; or ask for it, confirm it or take it back, where two persons have to."""
+        return self._post(f"/datasets/{segment(dataset)}/deletion", wish, Deletion)
+
+    def remove_file(self, dataset: str, path: str) -> None:
+        """Take a file out of an open dataset."""
+        self._call("DELETE", f"/datasets/{segment(dataset)}/files/{quote(path)}")
+
+    def uploads(self, dataset: str) -> UploadPage:
+        """Return the files that are on their way into a dataset."""
+        return self._get(f"/datasets/{segment(dataset)}/uploads", UploadPage)
+
+    def fetch(self, dataset: str, *, path: str | None = None, url: str | None = None, into: str = "") -> Fetching:
+        """Have the archive copy files of its server, or one of another host, into an open dataset."""
+        return self._post(f"/datasets/{segment(dataset)}/fetch", FetchWish(path=path, url=url, into=into), Fetching)
+
+    def add_file(self, dataset: str, file: LocalFile, *, moved: Moved = lambda _: None) -> AddedFile:
+        """Add one file in one call; what arrived is compared with what was sent.
+
+        Raises SourceChanged (the file changed meanwhile), DigestMismatch.
+        """
+        hasher = blake3()
+
+        def content() -> Iterator[bytes]:
+            left = file.size
+            with file.file.open("rb", buffering=0) as opened:
+                while left and (block := opened.read(min(_BLOCK, left))):
+                    hasher.update(block)
+                    left -= len(block)
+                    moved(len(block))
+                    yield block
+            if left:
+                raise SourceChanged(path=str(file.file), what="became shorter")
+
+        route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
+        headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
+        try:
+            response = self._http.put(route, params={"mtime_ns": file.mtime_ns}, content=content(), headers=headers)
+        except httpx.TransportError as error:
+            raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+        if not response.is_success:
+            self._refuse(response)
+        added = AddedFile.model_validate_json(response.content)
+        if added.blake3 != hasher.hexdigest():
+            raise DigestMismatch(name=printable(file.path))
+        return added
+
+    def add_batch(self, dataset: str, files: Sequence[LocalFile], *, moved: Moved = lambda _: None) -> Batch:
+        """Add many small files in one call, each for itself; what arrived is compared with what was sent.
+
+        Raises SourceChanged, DigestMismatch.
+        """
+        body, sent = io.BytesIO(), {}
+        with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            for file in files:
+                content = file.file.read_bytes()
+                member = tarfile.TarInfo(os.fsdecode(file.path))
+                member.size = len(content)
+                seconds, rest = divmod(file.mtime_ns, _NS)
+                member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
+                tar.addfile(member, io.BytesIO(content))
+                sent[printable(file.path)] = blake3(content).hexdigest()
+        route = f"/datasets/{segment(dataset)}/files"
+        answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
+        batch = Batch.model_validate_json(answer.content)
+        if wrong := [item.path for item in batch.added if sent[item.path] != item.blake3]:
+            raise DigestMismatch(name=", ".join(wrong[:10]))
+        moved(sum(file.size for file in files))
+        return batch
+
+    def add_large(self, dataset: str, file: LocalFile, *, moved: Moved = lambda _: None) -> None:
+        """Add one file in pieces, each with its digest; what an earlier call has sent is not sent again.
+
+        Raises SourceChanged, Conflict.
+        """
+        metadata = {
+            "dataset": dataset.encode(), "filename": file.path, "mtime_ns": str(file.mtime_ns).encode(),
+        }  # fmt: skip
+        headers = _TUS | {
+            "Upload-Length": str(file.size),
+            "Upload-Metadata": ",".join(f"{key} {base64.b64encode(value).decode()}" for key, value in metadata.items()),
+        }
+        begun = self._call("POST", "/uploads", headers=headers)
+        route = f"/uploads/{begun.headers['Location'].rpartition('/')[2]}"
+        offset = int(begun.headers["Upload-Offset"])
+        moved(offset)
+        with file.file.open("rb", buffering=0) as opened:
+            while offset < file.size:
+                opened.seek(offset)
+                piece = opened.read(min(_PIECE, file.size - offset))
+                status = os.fstat(opened.fileno())
+                if not piece or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+                    raise SourceChanged(path=str(file.file), what="changed")
+                reached = self._send_piece(route, offset, piece)
+                moved(reached - offset)
+                offset = reached
+
+    def _send_piece(self, route: str, offset: int, piece: bytes) -> int:
+        """Send bytes of an upload and return how far it is then; a call that was cut off is repeated from there."""
+        digest = base64.b64encode(hashlib.sha256(piece).digest()).decode()
+        headers = _TUS | {
+            "Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}",
+            "Content-Type": "application/offset+octet-stream",
+        }  # fmt: skip
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                response = self._http.patch(route, content=piece, headers=headers)
+            except httpx.TransportError as error:
+                if not left:
+                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+            else:
+                if response.is_success:
+                    return int(response.headers["Upload-Offset"])
+                if not response.is_server_error and response.status_code not in {409, 460}:
+                    self._refuse(response)
+                if not left:
+                    self._refuse(response)
+            found = self._call("HEAD", route, headers=_TUS)
+            if int(found.headers["Upload-Offset"]) != offset:
+                return int(found.headers["Upload-Offset"])
+        raise Conflict(what="The upload did not get on.")

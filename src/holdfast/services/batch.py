@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many small files in one call: a tar in the body of an upload, of which each file is added or refused by itself (P10)."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
+
+from holdfast.errors import InvalidInput, NoSpace
+from holdfast.model.names import printable
+from holdfast.services.archive import Archive
+from holdfast.services.landing import Arrived, Outcome, incoming, land
+from holdfast.services.uploads import Receiving, check_path
+
+NAME: Final = b"a batch of files"  # what the upload of a batch is called while it is under way
+_MOST_FILES: Final = 10_000
+MOST_BYTES: Final = 256 << 20  # of the tar
+_BLOCK: Final = 1 << 20  # bytes
+_NS: Final = 1_000_000_000
+
+
+def add_all(receiving: Receiving) -> list[Outcome]:
+    """Add the files of the tar that was received to its dataset, and say what became of each.
+
+    Raises InvalidInput (it is no tar, has too many members, or things that are no files), Conflict, NoSpace.
+    """
+    archive, row = receiving.archive, receiving.row
+    taken: list[Path] = []
+    try:
+        arrived: list[Arrived] = []
+        refused: list[Outcome] = []
+        for item in _unpacked(archive, receiving.ident, taken):
+            if isinstance(item, Outcome):
+                refused.append(item)
+            else:
+                arrived.append(item)
+        outcomes = land(archive, person=row["person"], dataset=row["dataset"], arrived=arrived, upload=row)
+        return [*outcomes, *refused]
+    finally:
+        for file in taken:
+            file.unlink(missing_ok=True)
+
+
+def _unpacked(archive: Archive, ident: str, taken: list[Path]) -> Iterator[Arrived | Outcome]:
+    """Yield each file of the tar, written beside it; nothing in the tar decides where that is."""
+    try:
+        with tarfile.open(incoming(archive, ident), "r:") as tar:
+            for number, member in enumerate(tar):
+                if number >= _MOST_FILES:
+                    raise InvalidInput(what=f"A batch holds at most {_MOST_FILES} files.")
+                if member.isdir():
+                    continue
+                path = os.fsencode(member.name)
+                if not member.isreg():
+                    raise InvalidInput(what=f"{printable(path)} in the batch is not a file.")
+                file = incoming(archive, f"{ident}.{number}")
+                taken.append(file)
+                arrived = Arrived(file, path, member.size, _mtime_ns(member), b"")
+                try:
+                    check_path(path)
+                except InvalidInput as error:
+                    yield Outcome(arrived, error=error)
+                    continue
+                yield _written(tar, member, arrived)
+    except (tarfile.TarError, EOFError) as error:
+        raise InvalidInput(what=f"The body is not a whole tar: {error}.") from error
+
+
+def _written(tar: tarfile.TarFile, member: tarfile.TarInfo, arrived: Arrived) -> Arrived:
+    content = tar.extractfile(member)
+    hasher, size = blake3(), 0
+    try:
+        descriptor = os.open(arrived.file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            while content and (block := content.read(_BLOCK)):
+                hasher.update(block)
+                size += file.write(block)
+    except OSError as error:
+        raise NoSpace(area=arrived.file.parent, needed=member.size, free=0) from error
+    if size != member.size:
+        raise InvalidInput(what=f"{printable(arrived.path)} in the batch is cut off.")
+    return Arrived(arrived.file, arrived.path, size, arrived.mtime_ns, hasher.digest())
+
+
+def _mtime_ns(member: tarfile.TarInfo) -> int:
+    """Return the time of modification; floats, as which tarfile gives it, have no nanoseconds."""
+    try:
+        return max(int(Decimal(member.pax_headers.get("mtime", str(int(member.mtime)))) * _NS), 0)
+    except (InvalidOperation, ValueError, OverflowError):
+        return 0

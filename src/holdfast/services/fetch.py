@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that the archive brings into an open dataset itself: from folders of its server and from hosts that it may ask.
+
+Each is an upload whose bytes a job brings, with the same claim, room, limits and commit point as one that a client sends. It goes
+on where it was, if the origin is still what it was.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from holdfast.catalog import jobs
+from holdfast.catalog.queries import uploads
+from holdfast.errors import (
+    Busy,
+    HoldfastError,
+    InvalidInput,
+    NotAllowed,
+    NotFound,
+    SourceUnreadable,
+    TransientError,
+    Unreachable,
+)
+from holdfast.model.ids import new_id
+from holdfast.model.names import printable
+from holdfast.services.archive import Archive, described
+from holdfast.services.register import confined
+from holdfast.services.scan import scan
+from holdfast.services.uploads import Receiving, begin
+
+_MOST_FILES: Final = 1000  # of one call; whole folders are archived in place
+_BLOCK: Final = 4 << 20  # bytes
+_PIECE: Final = 256 << 10  # bytes; what a cut connection takes with it at most
+_NOTE: Final = 64 << 20  # bytes after which it is noted how far it is
+_REDIRECTS: Final = 5
+_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)  # seconds
+
+
+def want_path(archive: Archive, dataset: str, path: str, *, into: str, person: str) -> int:
+    """Have a file of the server, or all in a folder, copied into an open dataset; return how many files.
+
+    Raises OutsideRoots, InvalidInput, NotFound, Conflict, NoSpace.
+    """
+    source = confined(path, archive.settings.roots.source, kind="source")
+    base = os.fsencode(into.strip("/")) + b"/" if into.strip("/") else b""
+    if source.is_file():
+        found = [(source, base + os.fsencode(source.name))]
+    elif source.is_dir():
+        inside = (entry for entry in scan(os.fsencode(source)) if entry.kind == "file")
+        found = [
+            (source / os.fsdecode(entry.path), base + os.fsencode(source.name) + b"/" + entry.path) for entry in inside
+        ]
+    else:
+        raise NotFound(kind="file or folder", name=path)
+    if len(found) > _MOST_FILES:
+        raise InvalidInput(
+            what=f"{path} holds {len(found)} files. At most {_MOST_FILES} are copied at a time: archive the folder in place instead."
+        )
+    for file, name in found:
+        status = file.stat()
+        _begin(
+            archive,
+            dataset,
+            name,
+            origin=os.fsencode(file),
+            length=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            person=person,
+        )
+    return len(found)
+
+
+def want_url(archive: Archive, dataset: str, url: str, *, path: str, person: str) -> int:
+    """Have a file brought from another host into an open dataset, as `path`, else under its own name; return 1.
+
+    Raises NotAllowed (host), InvalidInput, Unreachable, NotFound, Conflict, NoSpace.
+    """
+    name = path or httpx.URL(url).path.rpartition("/")[2]
+    with _answer(archive, "HEAD", url, {}) as response:
+        length = response.headers.get("content-length", "")
+        if not length.isdigit():
+            raise InvalidInput(what=f"{url} does not say how large it is, so no room can be promised.")
+        validator = _validator(response)
+    _begin(
+        archive,
+        dataset,
+        name.encode(),
+        origin=url.encode(),
+        length=int(length),
+        mtime_ns=None,
+        person=person,
+        metadata=validator,
+    )
+    return 1
+
+
+def _begin(
+    archive: Archive, dataset: str, path: bytes, *, origin: bytes, length: int, mtime_ns: int | None, person: str,
+    metadata: str = "",
+) -> None:  # fmt: skip
+    ident = new_id()
+    begin(
+        archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, metadata=metadata,
+        resumable=True, origin=origin,
+    )  # fmt: skip
+    with archive.database.transaction() as conn:
+        jobs.defer(conn, "fetch", ident)
+
+
+def fetch(archive: Archive, ident: str) -> None:
+    """Bring the bytes of one upload from its origin, if nobody else does; what is in the way is told in its problem."""
+    try:
+        with Receiving(archive, ident) as receiving:
+            receiving.open()
+            try:
+                _bring(archive, receiving)
+                receiving.note()
+                receiving.arrive()
+            except HoldfastError as error:
+                receiving.note()  # what came goes on from here
+                with archive.database.transaction() as conn:
+                    uploads.run(
+                        conn, "problem", id=ident, problem=described(error, receiving.row["problem"])["problem"]
+                    )
+    except (Busy, NotFound):
+        return
+
+
+def _bring(archive: Archive, receiving: Receiving) -> None:
+    origin = bytes(receiving.row["origin"])
+    if origin.startswith(b"/"):
+        _copy(archive, receiving, Path(os.fsdecode(origin)))
+    else:
+        _download(archive, receiving, origin.decode())
+
+
+def _copy(archive: Archive, receiving: Receiving, file: Path) -> None:
+    """Copy a file of the server. Raises SourceUnreadable (also when it is not what it was), OutsideRoots."""
+    confined(str(file), archive.settings.roots.source, kind="source")
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb", buffering=0) as opened:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise SourceUnreadable(path=printable(os.fsencode(file)), why="it is no file")
+            opened.seek(receiving.received)
+            _take(archive, receiving, iter(lambda: opened.read(_BLOCK), b""))
+            status = os.fstat(descriptor)
+    except OSError as error:
+        raise SourceUnreadable(path=printable(os.fsencode(file)), why=error.strerror or "it cannot be read") from error
+    if (status.st_size, status.st_mtime_ns) != (receiving.row["length"], receiving.row["mtime_ns"]):
+        raise SourceUnreadable(path=printable(os.fsencode(file)), why="it has changed; end its upload and add it again")
+
+
+def _download(archive: Archive, receiving: Receiving, url: str) -> None:
+    """Download what is not here yet. Raises Unreachable, InvalidInput (it is not what it was)."""
+    at = receiving.received
+    with _answer(archive, "GET", url, {"Range": f"bytes={at}-"} if at else {}) as response:
+        if at and response.status_code != httpx.codes.PARTIAL_CONTENT:
+            raise InvalidInput(
+                what=f"{url} cannot be gone on with: its host gives whole files only. End its upload and repeat."
+            )
+        if _validator(response) != receiving.row["metadata"]:
+            raise InvalidInput(what=f"{url} has changed since it was asked for. End its upload and repeat.")
+        _take(archive, receiving, response.iter_raw(_PIECE))
+
+
+def _take(archive: Archive, receiving: Receiving, pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        receiving.write([piece])
+        if receiving.received - receiving.row["received"] >= _NOTE:
+            receiving.note()
+        if archive.stopping.is_set():
+            receiving.note()
+            raise TransientError(what="The archive is stopping; this goes on when it runs again.")
+
+
+def _validator(response: httpx.Response) -> str:
+    """Return by what one sees that a file on another host is still the same."""
+    return str(response.headers.get("etag") or response.headers.get("last-modified") or "")
+
+
+@contextmanager
+def _answer(archive: Archive, method: str, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+    """Ask another host that may be asked, also where it sends us to. Raises NotAllowed, NotFound, Unreachable."""
+    try:
+        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as http:
+            for _ in range(_REDIRECTS):
+                address = httpx.URL(url)
+                request = http.build_request(
+                    method, address.copy_with(host=_address(archive, address)),
+                    headers={**headers, "Host": address.netloc.decode(), "Accept-Encoding": "identity"},
+                    extensions={"sni_hostname": address.host},
+                )  # fmt: skip
+                response = http.send(request, stream=True)
+                try:
+                    if response.has_redirect_location:
+                        url = str(address.join(response.headers["location"]))
+                        continue
+                    if not response.is_success:
+                        raise Unreachable(url=url, why=f"it answered {response.status_code}")
+                    yield response
+                    return
+                finally:
+                    response.close()
+    except httpx.InvalidURL as error:
+        raise InvalidInput(what=f"{url} is not an address.") from error
+    except httpx.HTTPError as error:
+        raise Unreachable(url=url, why=str(error) or type(error).__name__) from error
+    raise Unreachable(url=url, why="it sends from one address to the next")
+
+
+def _address(archive: Archive, url: httpx.URL) -> str:
+    """Return the address to connect to, which is checked here and not looked up again. Raises NotAllowed, Unreachable."""
+    hosts, netloc = archive.settings.landing.hosts, url.netloc.decode()
+    named = f"{url.scheme}://{netloc}" in hosts  # the operator means this very server, wherever it is
+    if url.userinfo or not (
+        named or (url.scheme == "https" and any(fnmatch.fnmatchcase(url.host, known) for known in hosts))
+    ):
+        raise NotAllowed(
+            action=f"have files fetched from {url.scheme}://{netloc}: it is not in the setting landing.hosts"
+        )
+    try:
+        found = socket.getaddrinfo(url.host, url.port or url.scheme, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise Unreachable(url=str(url), why=error.strerror or "its host is not known") from error
+    for *_, place in found:
+        if named or ipaddress.ip_address(place[0]).is_global:
+            return str(place[0])
+    raise NotAllowed(action=f"have files fetched from {netloc}: its address is a private one (setting landing.hosts)")

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Landing: the disk area where datasets are made by hand, one folder for each until it is safe on tape.
+
+What is in a dataset is what the catalogue lists (`landed`); a file in the folder that has no row is not there. Commit
+point of a file: its row, after the file, whole and durable, got its name in the folder, as a second one. What a killed call
+leaves is a file without a row, which the next file of that name replaces.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from holdfast.catalog import events
+from holdfast.catalog.database import Connection, Row
+from holdfast.catalog.queries import datasets, landed, uploads
+from holdfast.crashpoint import crash_point
+from holdfast.errors import Conflict, HoldfastError, InvalidInput, LostClaim, NotFound, SourceChanged, UnfitFile
+from holdfast.model.entry import Entry
+from holdfast.model.names import printable
+from holdfast.model.profile import Profile
+from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.reserve import release
+
+_FEW: Final = 4  # files that are flushed one by one; more are cheaper with their whole file system
+_PAGE: Final = 1000  # rows
+_WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE: begin, do not wait
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file that is whole in landing, on its way to `path` in a dataset."""
+
+    file: Path
+    path: bytes
+    size: int
+    mtime_ns: int
+    blake3: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a file: it is new in its dataset, was there already with the same bytes, or why it could not be added."""
+
+    arrived: Arrived
+    new: bool = False
+    error: HoldfastError | None = None
+
+
+def folder_of(archive: Archive, dataset: str) -> Path:
+    """Return the folder of a dataset in landing."""
+    return archive.settings.landing_path / dataset
+
+
+def incoming(archive: Archive, ident: str) -> Path:
+    """Return where the bytes of an upload lie until they are whole."""
+    return archive.settings.landing_path / ".incoming" / ident
+
+
+def open_dataset(conn: Connection, dataset: str) -> Row:
+    """Return a dataset in landing that is open, locked until the end of the transaction. Raises NotFound, Conflict."""
+    conn.execute("select from dataset where id = %s for update", [dataset])
+    row = dataset_row(conn, dataset)
+    if not row["landing"] or row["state"] == "deleted":
+        raise Conflict(what=f"Dataset {dataset} was not made by adding files, so none can be added or removed.")
+    if row["state"] != "open" or row["close_wanted"]:
+        raise Conflict(
+            what=f"Dataset {dataset} is closed: its content does not change any more. Make a new dataset that extends it."
+        )
+    return row
+
+
+def within(profile: Profile, *, files: int, size: int, largest: int) -> None:
+    """Refuse what is more than the profile allows; 0 is no limit. Raises Conflict."""
+    asked = (
+        (files, profile.most_files, "files"),
+        (size, profile.most_bytes, "bytes"),
+        (largest, profile.most_file_bytes, "bytes in one file"),
+    )
+    for number, most, what in asked:
+        if most and number > most:
+            raise Conflict(
+                what=f"The profile {profile.name} takes at most {most:,} {what}; this would make {number:,}. Ask for a "
+                "profile that takes more, or make another dataset of the rest."
+            )
+
+
+def land(
+    archive: Archive, *, person: str, dataset: str, arrived: Sequence[Arrived], upload: Row | None = None
+) -> list[Outcome]:
+    """Put files that are whole and durable into an open dataset, in one transaction, and say what became of each.
+
+    A path that is there already with the same bytes is left as it is (P11), one with others is an error of that file.
+    `upload` ends with it. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
+    """
+    root = folder_of(archive, dataset)
+    with archive.database.transaction() as conn:
+        row = open_dataset(conn, dataset)
+        profile = contract(row)
+        known = {
+            bytes(row["path"]): (row["size"], bytes(row["blake3"]))
+            for row in landed.all(conn, "those", dataset=dataset, paths=[item.path for item in arrived])
+        }
+        outcomes: list[Outcome] = []
+        touched: set[Path] = set()
+        for item in arrived:
+            outcome = _placed(root, item, known, touched) if profile.accepts(item.path) else _unfit(profile, item)
+            outcomes.append(outcome)
+            if outcome.new:
+                known[item.path] = (item.size, item.blake3)
+        new = [outcome.arrived for outcome in outcomes if outcome.new]
+        if new:
+            sizes = [item.size for item in new]
+            within(profile, files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
+            _make_durable(root, new, touched)
+            crash_point("landing.placed")
+            _record(archive, conn, person, dataset, new)
+        if upload:
+            if not uploads.run(conn, "ended", id=upload["id"], attempt=upload["attempt"]):
+                raise LostClaim(what="this upload")
+            release(conn, f"upload:{upload['id']}")
+    crash_point("landing.recorded")
+    return outcomes
+
+
+def _unfit(profile: Profile, item: Arrived) -> Outcome:
+    return Outcome(
+        item, error=UnfitFile(path=printable(item.path), profile=profile.name, patterns=", ".join(profile.accept))
+    )
+
+
+def _record(archive: Archive, conn: Connection, person: str, dataset: str, new: Sequence[Arrived]) -> None:
+    landed.run(
+        conn, "insert", dataset=dataset, person=person, paths=[item.path for item in new],
+        sizes=[item.size for item in new], mtimes=[item.mtime_ns for item in new], digests=[item.blake3 for item in new],
+    )  # fmt: skip
+    size = sum(item.size for item in new)
+    datasets.run(conn, "add_totals", id=dataset, files=len(new), bytes=size)
+    events.add(conn, archive.site, "files.added", dataset=dataset, person=person, files=len(new), bytes=size)
+
+
+def _placed(root: Path, item: Arrived, known: dict[bytes, tuple[int, bytes]], touched: set[Path]) -> Outcome:
+    """Give a file its name in the folder, and note which folders that changed."""
+    if item.path in known:
+        if known[item.path] == (item.size, item.blake3):
+            return Outcome(item)
+        return Outcome(
+            item, error=Conflict(what=f"{printable(item.path)} is in the dataset already, with other content. Remove it first.")
+        )  # fmt: skip
+    target = root / os.fsdecode(item.path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(item.file, ns=(item.mtime_ns, item.mtime_ns))
+        target.unlink(missing_ok=True)  # no row names it
+        target.hardlink_to(item.file)  # its bytes stay where they came in until its row is committed
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        return Outcome(item, error=Conflict(what=f"{printable(item.path)} cannot be both a file and a folder."))
+    except OSError as error:
+        return Outcome(item, error=InvalidInput(what=f"{printable(item.path)} cannot be stored: {error.strerror}."))
+    folder = target.parent
+    while folder not in touched and folder != root.parent:
+        touched.add(folder)
+        folder = folder.parent
+    return Outcome(item, new=True)
+
+
+def start_writing(descriptor: int, offset: int, size: int) -> None:
+    """Have the disk begin with what was written, so that little is left to wait for when all has come."""
+    _libc.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _WRITE)
+
+
+def _make_durable(root: Path, new: Sequence[Arrived], folders: Iterable[Path]) -> None:
+    """Flush files and the folders that have their names: a power cut takes nothing that was acknowledged."""
+    if len(new) <= _FEW:
+        for name in (*(root / os.fsdecode(item.path) for item in new), *folders, root.parent):
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            os.fsync(descriptor)
+            os.close(descriptor)
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    if _libc.syncfs(descriptor):
+        os.sync()
+    os.close(descriptor)
+
+
+def remove(archive: Archive, *, person: str, dataset: str, path: bytes) -> None:
+    """Take a file out of an open dataset. Raises NotFound, Conflict."""
+    with archive.database.transaction() as conn:
+        open_dataset(conn, dataset)
+        row = landed.first(conn, "remove", dataset=dataset, path=path)
+        if row is None:
+            raise NotFound(kind="file", name=printable(path))
+        datasets.run(conn, "add_totals", id=dataset, files=-1, bytes=-row["size"])
+        events.add(
+            conn, archive.site, "files.removed", dataset=dataset, person=person, path=printable(path), bytes=row["size"]
+        )
+    with archive.database.transaction() as conn:
+        # Somebody may have added another one of this name since.
+        conn.execute("select from dataset where id = %s for update", [dataset])
+        if not landed.all(conn, "those", dataset=dataset, paths=[path]):
+            (folder_of(archive, dataset) / os.fsdecode(path)).unlink(missing_ok=True)
+
+
+def files(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes = b"") -> Iterator[Row]:
+    """Yield the files of a dataset in path order: `prefix` itself and those below it, after the path `after`."""
+    bounds = {"below": prefix + b"/", "beyond": prefix + b"0"}  # "0" follows "/"
+    while rows := landed.all(conn, "page", dataset=dataset, prefix=prefix, after=after, limit=_PAGE, **bounds):
+        yield from rows
+        after = bytes(rows[-1]["path"])
+
+
+def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield those of the folder's entries, in path order, that are in the dataset.
+
+    Raises SourceChanged when a file of the dataset is not in its folder as it was added.
+    """
+    rows = files(conn, dataset)
+    row = next(rows, None)
+    for entry in entries:
+        if row is not None and bytes(row["path"]) < entry.path:
+            break
+        if row is None or bytes(row["path"]) != entry.path:
+            continue  # a call that was killed left it
+        if (entry.kind, entry.size, entry.mtime_ns) != ("file", row["size"], row["mtime_ns"]):
+            raise SourceChanged(path=printable(entry.path), what="was changed in the landing area")
+        yield entry
+        row = next(rows, None)
+    if row is not None:
+        raise SourceChanged(path=printable(bytes(row["path"])), what="vanished from the landing area")

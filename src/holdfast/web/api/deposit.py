@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""/datasets/{id}/files: files into open datasets and out of them; and closing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote_to_bytes
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from holdfast.errors import InvalidInput
+from holdfast.model.ids import new_id
+from holdfast.model.names import printable
+from holdfast.services import batch, deposit, fetch, landing, show, uploads
+from holdfast.services.rights import may, may_use_folder
+from holdfast.web.body import digests, receive
+from holdfast.web.caller import Caller, TheArchive
+from holdfast.web.problems import responses
+from holdfast.wire.datasets import DatasetDetail
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, Upload, UploadPage
+
+router = APIRouter(tags=["deposit"])
+T = TypeVar("T")
+_BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+_TAR = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": {"type": "string"}}}}}
+ModifiedAt = Annotated[
+    int | None, Query(ge=0, lt=1 << 63, description="when it was modified, in nanoseconds since 1970; none: now")
+]
+
+
+@router.put(
+    "/datasets/{dataset}/files/{path:path}",
+    status_code=201,
+    openapi_extra=_BODY,
+    responses=responses(404, 409, 411, 507),
+)
+async def add_file(
+    dataset: str, path: str, request: Request, archive: TheArchive, person: Caller, mtime_ns: ModifiedAt = None
+) -> AddedFile:
+    """Add one file to an open dataset; a digest in `Repr-Digest` or `Content-Digest` (sha-256, sha-512) is compared."""
+    await run_in_threadpool(may, archive, person, "write", dataset)
+    raw, wanted = _raw_path(request, path), digests(request.headers)
+
+    asked = {"person": person.name, "dataset": dataset, "path": raw, "length": _length(request), "mtime_ns": mtime_ns}
+    arrived = await _received(request, uploads.Receiving(archive, new_id(), wanted), asked, uploads.Receiving.arrive)
+    return AddedFile(path=printable(raw), size=arrived.size, blake3=arrived.blake3.hex())
+
+
+async def _received(
+    request: Request, receiving: uploads.Receiving, asked: dict[str, Any], finish: Callable[[uploads.Receiving], T]
+) -> T:
+    """Receive the body as an upload that ends with this call, and return what `finish` makes of it."""
+
+    def begin() -> None:
+        receiving.__enter__()
+        uploads.begin(receiving.archive, ident=receiving.ident, resumable=False, **asked)
+        receiving.open()
+
+    def finished() -> T:
+        receiving.note()
+        return finish(receiving)
+
+    try:
+        await run_in_threadpool(begin)
+        await receive(request, receiving.write)
+        return await run_in_threadpool(finished)
+    except ClientDisconnect as error:
+        raise InvalidInput(what="The connection ended before all bytes had come.") from error
+    finally:
+        await run_in_threadpool(_forget, receiving)
+
+
+def _forget(receiving: uploads.Receiving) -> None:
+    try:
+        uploads.end(receiving.archive, receiving.ident)
+    finally:
+        receiving.__exit__(None, None, None)
+
+
+def _length(request: Request) -> int:
+    text = request.headers.get("content-length", "")
+    if not text.isdigit():
+        raise InvalidInput(what="Say in Content-Length how many bytes will come: room is promised before they move.")
+    return int(text)
+
+
+def _raw_path(request: Request, path: str) -> bytes:
+    """Return the path as the client named it, whatever its bytes are: what it decodes to stands for UTF-8 only."""
+    raw: bytes = request.scope.get("raw_path") or b""
+    _, slash, name = raw.partition(b"?")[0].partition(b"/files/")
+    return unquote_to_bytes(name) if slash else path.encode("utf-8", "surrogateescape")
+
+
+@router.post("/datasets/{dataset}/files", openapi_extra=_TAR, responses=responses(404, 409, 507))
+async def add_batch(dataset: str, request: Request, archive: TheArchive, person: Caller) -> Batch:
+    """Add many small files at once: the body is a tar of them; each is added or refused by itself."""
+    await run_in_threadpool(may, archive, person, "write", dataset)
+    length = _length(request)
+    if length > batch.MOST_BYTES:
+        raise InvalidInput(
+            what=f"A batch has at most {batch.MOST_BYTES} bytes: send more batches, or larger files by themselves."
+        )
+    asked = {
+        "person": person.name,
+        "dataset": dataset,
+        "path": batch.NAME,
+        "length": length,
+        "mtime_ns": None,
+        "one_file": False,
+    }
+    outcomes = await _received(request, uploads.Receiving(archive, new_id()), asked, batch.add_all)
+    new = [outcome.arrived for outcome in outcomes if outcome.new]
+    return Batch(
+        added=[AddedFile(path=printable(item.path), size=item.size, blake3=item.blake3.hex()) for item in new],
+        unchanged=sum(not outcome.new and outcome.error is None for outcome in outcomes),
+        refused=[
+            RefusedFile(path=printable(o.arrived.path), code=o.error.code, sentence=o.error.sentence)
+            for o in outcomes
+            if o.error
+        ],
+    )
+
+
+@router.delete("/datasets/{dataset}/files/{path:path}", status_code=204, responses=responses(404, 409))
+def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, person: Caller) -> Response:
+    """Take a file out of an open dataset."""
+    may(archive, person, "write", dataset)
+    landing.remove(archive, person=person.name, dataset=dataset, path=_raw_path(request, path))
+    return Response(status_code=204)
+
+
+@router.get("/datasets/{dataset}/uploads", responses=responses(404))
+def uploads_of(dataset: str, archive: TheArchive, person: Caller) -> UploadPage:
+    """List the files that are on their way into a dataset."""
+    may(archive, person, "write", dataset)
+    keep = Upload.model_fields.keys() - {"path", "origin"}
+    return UploadPage(
+        items=[
+            Upload(
+                **{key: row[key] for key in keep}, path=printable(bytes(row["path"])),
+                origin=printable(bytes(row["origin"])) if row["origin"] else None,
+            )
+            for row in uploads.of_dataset(archive, dataset)
+        ]
+    )  # fmt: skip
+
+
+@router.post("/datasets/{dataset}/fetch", status_code=202, responses=responses(404, 409, 507))
+def fetch_files(dataset: str, wish: FetchWish, archive: TheArchive, person: Caller) -> Fetching:
+    """Have the archive copy files of its server, or one of another host, into an open dataset."""
+    may(archive, person, "write", dataset)
+    if wish.path is not None and wish.url is None:
+        may_use_folder(person, wish.path, writing=False)
+        files = fetch.want_path(archive, dataset, wish.path, into=wish.into, person=person.name)
+    elif wish.url is not None and wish.path is None:
+        files = fetch.want_url(archive, dataset, wish.url, path=wish.into, person=person.name)
+    else:
+        raise InvalidInput(what="Name either a path or a url.")
+    return Fetching(files=files)
+
+
+@router.post("/datasets/{dataset}/close", status_code=202, responses=responses(404, 409))
+def close(dataset: str, archive: TheArchive, person: Caller) -> DatasetDetail:
+    """Have a dataset closed: nothing is added from now on, and its files go onto their tapes."""
+    may(archive, person, "write", dataset)
+    deposit.close(archive, dataset, person=person.name)
+    return show.dataset(archive, dataset)

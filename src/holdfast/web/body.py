@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Large bodies: taken from the network by the event loop while a thread writes what came before."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+
+from holdfast.errors import InvalidInput
+
+_PIECE: Final = 4 << 20  # bytes handed to a thread at once; a body takes three times as much memory at most
+_NAMES: Final = {"sha-256": "sha256", "sha-512": "sha512"}  # RFC 9530 -> hashlib
+_MEMBER: Final = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
+
+
+async def receive(request: Request, write: Callable[[list[bytes]], None]) -> None:
+    """Give the body to `write`, piece by piece, in a thread. Raises what it raises, and ClientDisconnect.
+
+    When the client goes away, what came until then is written first.
+    """
+    writing: asyncio.Future[None] | None = None
+    parts: list[bytes] = []
+    size = 0
+    gone: ClientDisconnect | None = None
+    try:
+        async for chunk in request.stream():
+            parts.append(chunk)
+            size += len(chunk)
+            if size >= _PIECE:
+                if writing:
+                    await writing
+                writing = asyncio.ensure_future(run_in_threadpool(write, parts))
+                parts, size = [], 0
+    except ClientDisconnect as error:
+        gone = error
+    finally:
+        # Also when the server stops: no thread may write after this.
+        if writing:
+            await writing
+    if parts:
+        await run_in_threadpool(write, parts)
+    if gone:
+        raise gone
+
+
+def digests(headers: Mapping[str, str]) -> dict[str, bytes]:
+    """Return the digests that the content must have, by algorithm of hashlib (RFC 9530). Raises InvalidInput."""
+    found: dict[str, bytes] = {}
+    for header in ("content-digest", "repr-digest"):
+        value = headers.get(header, "")
+        members = [_MEMBER.fullmatch(part) for part in value.split(",")] if value else []
+        known = [(_NAMES[m[1]], m[2]) for m in members if m and m[1] in _NAMES]
+        if value and not known:
+            raise InvalidInput(what=f"The digest in {header} is none that is known here: {', '.join(_NAMES)}.")
+        found |= {name: unbase64(text, header) for name, text in known}
+    return found
+
+
+def unbase64(text: str, what: str) -> bytes:
+    """Return the bytes of base 64. Raises InvalidInput."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error) as error:
+        raise InvalidInput(what=f"The base 64 in {what} cannot be read.") from error

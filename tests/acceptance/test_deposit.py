@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Datasets made by hand, with the installed program and with a client of others, through kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+from pathlib import Path
+
+from holdfast.client import Client
+from holdfast.testing.program import Up, wait_for
+
+TUS = Path(__file__).parents[1] / "tus"
+
+
+def client(up: Up) -> Client:
+    return Client(f"http://127.0.0.1:{up.port}", (up.data / "token").read_text().strip())
+
+
+def test_a_dataset_is_made_added_to_closed_and_deleted(up: Up, tmp_path: Path) -> None:
+    files = {"run/a.txt": b"alpha", "run/deep/b.bin": os.urandom(2_000_000), "run/deep/empty": b""}
+    files |= {f"run/many/{n:03}": os.urandom(n * 7) for n in range(300)}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "run" / "link").symlink_to("a.txt")
+    dataset = up.json("create", "--title", "By hand", "--meta", "n=3", "--profile", "single-tape")["id"]
+    added = up.run("add", dataset, tmp_path / "run", "--json")
+    assert added.returncode == 9, added  # the link
+    found = json.loads(added.stdout.splitlines()[-1])
+    assert (found["files"], found["there"], len(found["refused"])) == (303, 0, 1)
+    (tmp_path / "run" / "link").unlink()
+    assert up.json("add", dataset, tmp_path / "run")["there"] == 303  # nothing is sent again
+    assert up.json("add", dataset, f"{tmp_path}/run/deep/", "--into", "again")["files"] == 2
+    assert up.run("remove", dataset, "again/empty", "again/b.bin").returncode == 0
+    (tmp_path / "run" / "a.txt").write_bytes(b"other")
+    changed = up.run("add", dataset, tmp_path / "run")
+    assert changed.returncode == 9
+    assert "run/a.txt: run/a.txt is in the dataset already, with other content" in changed.stdout
+    closed = up.json("close", dataset, "--wait")
+    assert (closed["state"], closed["level"], closed["files"]) == ("closed", "preserved", 303)
+    assert up.json("close", dataset)["state"] == "closed"
+    back = tmp_path / "back"
+    assert up.run("get", dataset, "--to", back, "--wait").returncode == 0
+    assert {str(file.relative_to(back)): file.read_bytes() for file in back.rglob("*") if file.is_file()} == files
+    wait_for(lambda: not (up.data / "landing" / dataset).exists(), "landing is freed")
+    assert "Nothing was deleted" in up.run("delete", dataset).stdout
+    assert up.run("delete", dataset, "--apply", "--reason", "a test").returncode == 0
+    assert "is deleted, by admin: a test" in up.run("delete", dataset).stdout
+
+
+def test_an_empty_dataset_says_what_to_do(up: Up) -> None:
+    dataset = up.json("create", "--title", "Empty")["id"]
+    done = up.run("close", dataset)
+    assert done.returncode == 2
+    assert "holds no files" in done.stderr
+
+
+def test_profiles_are_made_shown_and_changed(up: Up, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('name = "mine"\ncopies = 1\ndescription = "Ours."\n')
+    assert up.json("admin", "profile", "set", tmp_path / "mine.toml")["version"] == 1
+    assert "Ours." in up.run("admin", "profile", "list").stdout
+    shown = up.run("admin", "profile", "show", "mine").stdout
+    assert "copies             1" in shown
+    assert "version 1: since" in shown
+    dataset = up.json("create", "--title", "Mine", "--profile", "mine")["id"]
+    assert up.json("admin", "profile", "change", dataset, "twin-tape")["profile"] == "twin-tape"
+    assert up.run("admin", "profile", "retire", "mine").returncode == 0
+    assert up.run("create", "--title", "Mine", "--profile", "mine").returncode == 2
+    (tmp_path / "bad.toml").write_text('name = "bad"\ncolour = "red"\n')
+    assert "has no term 'colour'" in up.run("admin", "profile", "set", tmp_path / "bad.toml").stderr
+
+
+def test_p6_a_large_file_is_gone_on_with_after_the_archive_was_killed(own: Up, tmp_path: Path) -> None:
+    """By tus-js-client, which knows nothing of us; `npm ci --prefix tests/tus` installs it (scripts/test-packages)."""
+    assert (TUS / "node_modules").exists(), "run scripts/test-packages"
+    chance, data = random.Random(os.getpid()), os.urandom(24_000_000)
+    file = tmp_path / "large.h5"
+    file.write_bytes(data)
+    with client(own) as calls:
+        dataset = calls.create(title="Large").id
+        with (tmp_path / "log").open("wb") as log:
+            sending = subprocess.Popen(
+                ["node", TUS / "upload.mjs", f"http://127.0.0.1:{own.port}/api/v1/uploads",
+                 (own.data / "token").read_text().strip(), dataset, file, "deep/large.h5", "250000"],
+                stdout=log, stderr=log,
+            )  # fmt: skip
+            for least in sorted(chance.randrange(1_000_000, 20_000_000) for _ in range(2)):
+                wait_for(
+                    lambda least=least: (
+                        sending.poll() is not None  # type: ignore[misc]
+                        or any(item.received >= least for item in calls.uploads(dataset).items)
+                    ),
+                    "the upload gets on",
+                )
+                own.kill()
+                own.start()
+            assert sending.wait(90) == 0, (tmp_path / "log").read_text()
+        (found,) = list(calls.files(dataset))
+        assert (found.path, found.size) == ("deep/large.h5", len(data))
+        assert (own.data / "landing" / dataset / "deep" / "large.h5").read_bytes() == data
