@@ -143,7 +143,9 @@ def copy(conn: Connection, rows: list[tuple[int, dict[str, Any], dict[str, Any],
                 own["id"], "s", own["title"], own["owner"], "closed", "twin-tape", 1, "s", json.dumps(metadata), own["group"],
                 seen, own["files"], own["bytes"], own["created"], own["created"], own["created"],
             ))  # fmt: skip
-    with conn.cursor().copy("copy search (id, dataset, at, stale, visible_to, terms, texts, numbers) from stdin") as into:
+    with conn.cursor().copy(
+        "copy search (id, dataset, at, stale, visible_to, terms, texts, numbers) from stdin"
+    ) as into:
         for number, own, _, seen, found in rows:
             into.write_row((
                 number, own["id"], own["created"], False, seen, list(found.terms), json.dumps(found.texts),
@@ -172,15 +174,29 @@ def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], st
     yield "text of 0.01 %", lambda rng: f"sample = 'S{rng.randrange(10_000)}'"
     yield "text of 2.5 %", lambda rng: f"detector = 'detector{rng.randrange(40)}'"
     yield "text of 40 %", lambda _: "instrument = 'P01'"
-    yield "two common texts", lambda rng: f"instrument = 'P0{rng.randrange(1, 6)}' AND detector = 'detector{rng.randrange(40)}'"
-    yield "three common texts", lambda rng: f"filter = 'F{rng.randrange(12)}' AND operator = 'operator{rng.randrange(200)}' AND instrument = 'P02'"
+    yield (
+        "two common texts",
+        lambda rng: f"instrument = 'P0{rng.randrange(1, 6)}' AND detector = 'detector{rng.randrange(40)}'",
+    )
+    yield (
+        "three common texts",
+        lambda rng: (
+            f"filter = 'F{rng.randrange(12)}' AND operator = 'operator{rng.randrange(200)}' AND instrument = 'P02'"
+        ),
+    )
     yield "one of five", lambda rng: f"sample IN ({', '.join(repr(f'S{rng.randrange(10_000)}') for _ in range(5))})"
     yield "number = number", lambda rng: f"scan = {rng.randrange(datasets)}"
     yield "narrow range, unit", lambda rng: f"energy BETWEEN {(e := rng.uniform(5, 30)):.3f} AND {e + 0.005:.3f} keV"
     yield "wide range, other unit", lambda rng: f"energy > {rng.uniform(5000, 30000):.0f} eV"
     yield "text and range", lambda rng: f"instrument = 'P0{rng.randrange(1, 10)}' AND energy BETWEEN 12 AND 13 keV"
-    yield "rare text, wide range", lambda rng: f"sample = 'S{rng.randrange(10_000)}' AND temperature < {rng.randrange(100, 300)} K"
-    yield "two ranges", lambda rng: f"temperature < {rng.randrange(5, 9)} K AND energy > 60 keV AND magnet > {rng.randrange(10)} T"
+    yield (
+        "rare text, wide range",
+        lambda rng: f"sample = 'S{rng.randrange(10_000)}' AND temperature < {rng.randrange(100, 300)} K",
+    )
+    yield (
+        "two ranges",
+        lambda rng: f"temperature < {rng.randrange(5, 9)} K AND energy > 60 keV AND magnet > {rng.randrange(10)} T",
+    )
     yield "prefix, few", lambda rng: f"scan_name LIKE 'scan_{rng.randrange(max(datasets // 10, 1)):07}%'"
     yield "prefix, many", lambda rng: f"scan_name LIKE 'scan_{rng.randrange(max(datasets // 1_000_000, 1)):02}%'"
     yield "rare words", lambda rng: f"{rng.choice(WORDS[1000:])} {rng.choice(WORDS[1000:])}"
@@ -188,7 +204,12 @@ def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], st
     yield "common and rare word", lambda rng: f"{rng.choice(WORDS[:5])} {rng.choice(WORDS[500:])}"
     yield "beginning of a word", lambda rng: f"{rng.choice(WORDS[:50])[:4]}* {rng.choice(WORDS[100:200])}"
     yield "a day", lambda rng: f"start = '{day(rng)}'"
-    yield "a month and a text", lambda rng: f"T_DURING(start, INTERVAL('{(d := day(rng))}', '{d + timedelta(days=30)}')) AND instrument = 'P03'"
+    yield (
+        "a month and a text",
+        lambda rng: (
+            f"T_DURING(start, INTERVAL('{(d := day(rng))}', '{d + timedelta(days=30)}')) AND instrument = 'P03'"
+        ),
+    )
     yield "cone of 0.5 degrees", lambda rng: f"CONE({rng.uniform(0, 360):.3f}, {rng.uniform(-80, 80):.3f}, 0.5)"
     yield "cone of 10 degrees", lambda rng: f"CONE({rng.uniform(0, 360):.3f}, {rng.uniform(-60, 60):.3f}, 10)"
     yield "not, or", lambda rng: f"NOT instrument = 'P01' AND (sample = 'S{rng.randrange(10_000)}' OR filter = 'F1')"
@@ -198,7 +219,10 @@ def ask(database: Database, datasets: int, rounds: int) -> None:
     """Ask each kind of question and print how long it took, with the page of 50 datasets that answers it."""
     print(f"\n{'question':<26}{'median':>9}{'p95':>9}{'most':>9}   hits (of the last)")
     medians = []
-    everybody: list[tuple[str, list[str] | None]] = [("", None), (" (a member)", ["p:person7", "g:20000042", "everyone", "members"])]
+    everybody: list[tuple[str, list[str] | None]] = [
+        ("", None),
+        (" (a member)", ["p:person7", "g:20000042", "everyone", "members"]),
+    ]
     for suffix, sight in everybody:
         for name, question in questions(datasets):
             rng, spent = random.Random(7), []
@@ -209,8 +233,18 @@ def ask(database: Database, datasets: int, rounds: int) -> None:
                 if turn >= 3:  # noqa: PLR2004 - the first ones warm up
                     spent.append((time.perf_counter() - began) * 1e3)
             medians.append(line(name + suffix, spent, f"{'' if hits.exact else 'about '}{hits.count:,}"))
-    for name, order in (("sorted by energy", search.Order("energy")), ("sorted by title", search.Order("title", descending=False))):
-        line(name, [timed(lambda turn=turn, order=order: once(database, f"sample = 'S{turn}'", None, order)) for turn in range(rounds)], "")
+    for name, order in (
+        ("sorted by energy", search.Order("energy")),
+        ("sorted by title", search.Order("title", descending=False)),
+    ):
+        line(
+            name,
+            [
+                timed(lambda turn=turn, order=order: once(database, f"sample = 'S{turn}'", None, order))
+                for turn in range(rounds)
+            ],
+            "",
+        )
     line("facets of 10,000 hits", [timed(lambda: facet(database)) for _ in range(10)], "")
     print(f"\nmedian of all kinds: {statistics.median(medians):.1f} ms, slowest kind {max(medians):.1f} ms")
 
@@ -226,7 +260,9 @@ def once(database: Database, text: str, sight: list[str] | None, order: search.O
     """Ask once, and read the datasets of the page."""
     with database.transaction() as conn:
         hits = search.find(conn, parse(text), sight=sight, limit=50, order=order)
-        conn.execute(f"select {LIST} from dataset where id = any(%s)", [[row["dataset"] for row in hits.rows]]).fetchall()
+        conn.execute(
+            f"select {LIST} from dataset where id = any(%s)", [[row["dataset"] for row in hits.rows]]
+        ).fetchall()
     return hits
 
 

@@ -11,7 +11,7 @@ and test each, until the page is full. A query that finds nothing on a walk of s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -21,12 +21,13 @@ import psycopg
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import search as queries
 from holdfast.errors import InvalidInput
-from holdfast.model.facts import DATE, DEC, RA, cells, spelled_term, term
-from holdfast.model.query import All, Any_, Condition, Cone, File, Has, Is, Like, Not, Range, Span, Words
+from holdfast.model.facts import DATE, DEC, RA, cells, term
+from holdfast.model.query import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
 
 TIME_LIMIT: Final = 5  # seconds; what takes longer is too broad a question
 _WALK: Final = 20_000  # datasets that are looked at before a query is taken for a rare one; about 20 ms
 _RARE: Final = 10_000  # rows of an index that are looked at one by one; about 20 ms
+_MANY: Final = 200_000  # rows of an index that are better than all datasets, when a walk found too few
 _SPELLINGS: Final = 1000  # texts with a common beginning that are asked for one by one
 _MICROSECOND: Final = 1e-6
 
@@ -90,22 +91,25 @@ class _Finding:
         self._sight = Sql("visible_to && %s::text[]", (list(sight),), indexed=True) if sight is not None else None
 
     def run(self, condition: Condition, files: Mapping[str, list[str]]) -> Hits:
-        parts = list(_conjuncts(condition))
+        parts = _narrowed(_conjuncts(condition))
         compiled = [Compiler(self._conn, files).sql(part) for part in parts]
         tests = [*compiled, *([self._sight] if self._sight else [])]
         if self._order.key:
             tests.append(Sql("(numbers ? %s or texts ? %s)", (self._order.key, self._order.key)))
-        driver = self._rare_range(parts)
+        driver = self._rare_range(parts, _RARE)
         if driver is None and not self._order.key:
             there = queries.first(self._conn, "size")
-            guess = self._guess(tests) if there and there["datasets"] > _WALK else 0
-            if guess > _RARE and (found := self._walk(tests, guess)):
+            total = max(there["datasets"], 0) if there else 0
+            guess = self._guess(tests) if total > _WALK else 0
+            # To fill a page, a walk looks at about limit / guess of all; gathering looks at as many as it finds.
+            if guess > math.sqrt(self._limit * total) and (found := self._walk(tests, guess)):
                 return found
+            driver = self._rare_range(parts, _MANY) if guess > _RARE else None
         return self._gather([driver, *tests] if driver else tests)
 
-    def _rare_range(self, parts: Sequence[Condition]) -> Sql | None:
-        """Return the narrowest range that the index of numbers answers with few rows."""
-        best, least = None, _RARE
+    def _rare_range(self, parts: Sequence[Condition], most: int) -> Sql | None:
+        """Return the narrowest range that the index of numbers answers with fewer rows than `most`."""
+        best, least = None, most
         for part in parts:
             if not isinstance(part, Range):
                 continue
@@ -116,14 +120,16 @@ class _Finding:
         if best is None:
             return None
         return Sql(
-            "id in (select search from number where key = %s and value between %s and %s)",
+            "id = any(array(select search from number where key = %s and value between %s and %s))",
             (term("n", best.key, best.dimension), best.low, best.high),
         )
 
     def _guess(self, tests: Sequence[Sql]) -> int:
         """Return how many rows the planner expects from the index; it knows how common each common term is."""
         where = _and([test for test in tests if test.indexed])
-        cursor = self._conn.execute("explain (format json) select from search where " + where.text, where.args, prepare=False)
+        cursor = self._conn.execute(
+            "explain (format json) select from search where " + where.text, where.args, prepare=False
+        )
         row = cursor.fetchone()
         return int(row["QUERY PLAN"][0]["Plan"]["Plan Rows"]) if row else 0
 
@@ -156,7 +162,11 @@ class _Finding:
         where, key, down = _and(tests), self._order.key, self._order.descending
         place: LiteralString = "(numbers->>%s)::float8 as number, texts->>%s as place" if key else "at as place"
         end: LiteralString = " desc" if down else ""
-        order: LiteralString = "number" + end + " nulls last, place" + end + " nulls last, id" + end if key else "place" + end + ", id" + end
+        order: LiteralString = (
+            "number" + end + " nulls last, place" + end + " nulls last, id" + end
+            if key
+            else "place" + end + ", id" + end
+        )
         behind = self._behind_key() if key else Sql(self._behind().text.replace("(at,", "(place,"), self._behind().args)
         query: LiteralString = (
             "with hit as materialized (select id, dataset, "
@@ -182,9 +192,7 @@ class _Finding:
         number, text, ident = self._after
         sign: LiteralString = "<" if self._order.descending else ">"
         if number is not None:
-            return Sql(
-                "(number is null or (number, id) " + sign + " (%s::float8, %s::bigint))", (number, ident)
-            )
+            return Sql("(number is null or (number, id) " + sign + " (%s::float8, %s::bigint))", (number, ident))
         return Sql('(number is null and (place collate "C", id) ' + sign + " (%s::text, %s::bigint))", (text, ident))
 
 
@@ -200,25 +208,19 @@ class Compiler:
         match condition:
             case All(parts):
                 return _and([self.sql(part) for part in parts])
-            case Any_(parts):
+            case Either(parts):
                 return self._any(parts)
             case Not(part):
                 inner = self.sql(part)
                 return Sql("not (" + inner.text + ")", inner.args)
-            case Is() | Has():
-                return _has(_term(condition))
-            case Range():
-                return _range(condition)
-            case Span():
-                return _span(condition)
             case Like():
                 return self._like(condition)
             case Words(words):
                 return _and([self._word(word) for word in words])
-            case Cone():
-                return _cone(condition)
             case File(name):
                 return Sql("dataset = any(%s)", (self._files.get(name, []),))
+            case _:
+                return _simple(condition)
 
     def _any(self, parts: tuple[Condition, ...]) -> Sql:
         terms = [_term(part) for part in parts if isinstance(part, Is | Has)]
@@ -232,22 +234,22 @@ class Compiler:
     def _word(self, word: str) -> Sql:
         if not word.endswith("*"):
             return _has(term("w", word))
-        terms = self._spelled("", word[:-1])
+        terms = self._spelled("", word[:-1], word[:-1] + "%")
         if terms is None:
             raise InvalidInput(what=f"More than {_SPELLINGS} words begin with {word[:-1]!r}. Write more of it.")
         return _has_one_of(terms)
 
     def _like(self, like: Like) -> Sql:
         test = Sql("coalesce(texts->>%s like %s, false)", (like.key, like.pattern))
-        beginning = _beginning(like.pattern)
-        terms = self._spelled(like.key, beginning) if beginning else None
+        terms = self._spelled(like.key, _beginning(like.pattern), like.pattern)
         return test if terms is None else _and([_has_one_of(terms), test])
 
-    def _spelled(self, key: str, beginning: str) -> list[int] | None:
-        """Return the terms of what begins so, None when these are too many."""
-        last = beginning[-1]
-        high = beginning[:-1] + chr(ord(last) + 1) if last < "\ud7ff" else None
-        rows = queries.all(self._conn, "spelled", key=key, low=beginning, high=high, limit=_SPELLINGS + 1)
+    def _spelled(self, key: str, beginning: str, pattern: str) -> list[int] | None:
+        """Return the terms of texts that fit a pattern, None when these are too many."""
+        last = beginning[-1:]
+        high = beginning[:-1] + chr(ord(last) + 1) if last and last < "\ud7ff" else None
+        args = {"key": key, "low": beginning, "high": high, "pattern": pattern}
+        rows = queries.all(self._conn, "spelled", **args, limit=_SPELLINGS + 1)
         return [row["term"] for row in rows] if len(rows) <= _SPELLINGS else None
 
 
@@ -259,11 +261,36 @@ def _conjuncts(condition: Condition) -> Iterator[Condition]:
         yield condition
 
 
+def _narrowed(parts: Iterable[Condition]) -> list[Condition]:
+    """Return conditions that all hold, with one range where several are of the same numbers."""
+    ranges: dict[tuple[str, str], Range] = {}
+    others: list[Condition] = []
+    for part in parts:
+        if isinstance(part, Range):
+            place = part.key, part.dimension
+            ranges[place] = part.within(ranges[place]) if place in ranges else part
+        else:
+            others.append(part)
+    return [*others, *ranges.values()]
+
+
 def _and(tests: Sequence[Sql]) -> Sql:
     if not tests:
         return Sql("true", indexed=True)
     text: LiteralString = "(" + " and ".join(test.text for test in tests) + ")"
     return Sql(text, tuple(arg for test in tests for arg in test.args), indexed=all(test.indexed for test in tests))
+
+
+def _simple(condition: Is | Has | Range | Span | Cone) -> Sql:
+    match condition:
+        case Range():
+            return _range(condition)
+        case Span():
+            return _span(condition)
+        case Cone():
+            return _cone(condition)
+        case _:
+            return _has(_term(condition))
 
 
 def _term(condition: Is | Has) -> int:
@@ -296,7 +323,7 @@ def _range(asked: Range) -> Sql:
 def _registered(asked: Range) -> Sql:
     """Return the same of the time of registration, for its index; a microsecond wider, for seconds are binary numbers."""
     bounds = [(asked.low - _MICROSECOND, ">= "), (asked.high + _MICROSECOND, "<= ")]
-    low, high = (datetime.fromtimestamp(min(max(second, 0), 32503680000)).astimezone() for second, _ in bounds)  # noqa: DTZ006
+    low, high = (datetime.fromtimestamp(min(max(second, 0), 32503680000)).astimezone() for second, _ in bounds)
     return Sql("at between %s and %s", (low, high))
 
 

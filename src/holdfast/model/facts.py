@@ -54,7 +54,9 @@ class Facts:
 def term(kind: str, *parts: str) -> int:
     """Return the 64-bit number of a term, as a signed integer."""
     text = "\0".join((kind, *parts))
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big", signed=True)
+    return int.from_bytes(
+        hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big", signed=True
+    )
 
 
 def spelled_term(key: str, text: str) -> int:
@@ -77,7 +79,10 @@ def facts(own: Mapping[str, Any], metadata: Mapping[str, Any]) -> Facts:
     """
     found = Facts()
     known = {
-        name: metadata[key] for name, keys in KNOWN.items() for key in [next((k for k in keys if k in metadata), None)] if key
+        name: metadata[key]
+        for name, keys in KNOWN.items()
+        for key in [next((k for k in keys if k in metadata), None)]
+        if key
     }
     for key, value in {**metadata, **known}.items():
         if key not in own:
@@ -163,7 +168,9 @@ def _cells(ra: float, dec: float, radius: float, size: float) -> list[int] | Non
             found += [_cell_term(size, zone, piece) for piece in range(pieces)]
         else:
             begin, end = math.floor((ra - width) / 360 * pieces), math.floor((ra + width) / 360 * pieces)
-            found += [_cell_term(size, zone, piece % pieces) for piece in range(begin, min(end, begin + pieces - 1) + 1)]
+            found += [
+                _cell_term(size, zone, piece % pieces) for piece in range(begin, min(end, begin + pieces - 1) + 1)
+            ]
         if len(found) > _CELLS_MOST:
             return None
     return found

@@ -30,6 +30,7 @@ KEY_LIMIT: Final = 1024  # bytes of UTF-8
 VALUE_LIMIT: Final = 100_000  # bytes: of UTF-8, or of a binary value
 TOTAL_LIMIT: Final = 4_000_000  # bytes of the canonical form of one dataset: it is read as a whole
 KEYS_LIMIT: Final = 10_000  # of one dataset; a FITS file has some hundred
+_BRIEF: Final = 1000  # characters of a value in a list
 # Keys below these come from the files themselves.
 EXTRACTED: Final = ("fits:", "hdf5:")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
@@ -59,7 +60,9 @@ def checked_key(key: str) -> str:
     """Return a key in NFC. Raises InvalidInput."""
     found = unicodedata.normalize("NFC", key)
     if not found.strip() or found != found.strip() or not found.isprintable():
-        raise InvalidInput(what=f"{key!r} is no key: it is empty, or has blanks around it or characters that cannot be shown.")
+        raise InvalidInput(
+            what=f"{key!r} is no key: it is empty, or has blanks around it or characters that cannot be shown."
+        )
     if len(_utf8(found, key)) > KEY_LIMIT:
         raise InvalidInput(what=f"The key {key[:40]!r}... is longer than {KEY_LIMIT} bytes.")
     return found
@@ -94,7 +97,9 @@ def checked_all(metadata: Metadata) -> dict[str, Any]:
     if len(found) > KEYS_LIMIT:
         raise InvalidInput(what=f"A dataset has at most {KEYS_LIMIT} keys.")
     if len(canonical(found)) > TOTAL_LIMIT:
-        raise InvalidInput(what=f"The metadata of a dataset are at most {TOTAL_LIMIT} bytes. Put long texts into files.")
+        raise InvalidInput(
+            what=f"The metadata of a dataset are at most {TOTAL_LIMIT} bytes. Put long texts into files."
+        )
     return found
 
 
@@ -117,6 +122,11 @@ def canonical(value: Any) -> bytes:
 def digest(metadata: Metadata) -> str:
     """Return the SHA-256 of the canonical form, hex."""
     return hashlib.sha256(canonical(metadata)).hexdigest()
+
+
+def brief(metadata: Metadata) -> dict[str, Any]:
+    """Return metadata for a list, without the long values."""
+    return {key: value for key, value in metadata.items() if len(str(value)) <= _BRIEF}
 
 
 def missing(wanted: Sequence[Required], metadata: Metadata) -> list[Lack]:
@@ -171,7 +181,11 @@ def _number(key: str, value: Any) -> int | float:
 
 def _whole(value: float) -> int:
     mantissa, _, exponent = repr(value).partition("e")
-    return int(mantissa.replace(".", "")) * 10 ** (int(exponent) - len(mantissa.partition(".")[2])) if exponent else int(value)
+    return (
+        int(mantissa.replace(".", "")) * 10 ** (int(exponent) - len(mantissa.partition(".")[2]))
+        if exponent
+        else int(value)
+    )
 
 
 def _quantity(key: str, value: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ _LIST_LIMIT: Final = 1000  # values of one IN
 _SAME: Final = 1e-9
 _STRING: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 _OPERATORS: Final = re.compile(r"[=<>(]|\b(?:like|in|is|between)\b|\b(?:AND|OR|NOT|LIKE|IN|IS|BETWEEN)\b")
-_BARE: Final = re.compile(r"(?<![\w.:'\"])([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ ]+([A-Za-zµμΩÅ°%][\w/^*µμΩÅ°%-]*)")
+_BARE: Final = re.compile(
+    r"(?<![\w.:'\"])([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ ]+([A-Za-zµμΩÅ°%][\w/^*µμΩÅ°%-]*)"
+)
 _KEYWORDS: Final = frozenset({"and", "or", "not", "like", "between", "in", "is", "div"})
 
 
@@ -42,7 +44,7 @@ class All:
 
 
 @dataclass(frozen=True, slots=True)
-class Any_:
+class Either:
     """One of the parts holds."""
 
     parts: tuple[Condition, ...]
@@ -81,6 +83,12 @@ class Range:
     low_in: bool = True
     high_in: bool = True
 
+    def within(self, other: Range) -> Range:
+        """Return what lies in both ranges, which are of the same numbers."""
+        low, low_out = max((self.low, not self.low_in), (other.low, not other.low_in))
+        high, high_in = min((self.high, self.high_in), (other.high, other.high_in))
+        return Range(self.key, self.dimension, low, high, not low_out, high_in)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -95,7 +103,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """A text fits a pattern: % stands for any characters, _ for one, \\ takes the next as it is."""
+    """A text fits a pattern: % stands for any characters, _ for one, a backslash takes the next as it is."""
 
     key: str
     pattern: str
@@ -124,7 +132,7 @@ class File:
     name: str
 
 
-Condition = All | Any_ | Not | Is | Has | Range | Span | Like | Words | Cone | File
+Condition = All | Either | Not | Is | Has | Range | Span | Like | Words | Cone | File
 
 
 def parse(text: str) -> Condition:
@@ -148,7 +156,13 @@ def parse(text: str) -> Condition:
 
 def _parts(condition: Condition) -> Iterator[Condition]:
     yield condition
-    below = condition.parts if isinstance(condition, All | Any_) else (condition.part,) if isinstance(condition, Not) else ()
+    below = (
+        condition.parts
+        if isinstance(condition, All | Either)
+        else (condition.part,)
+        if isinstance(condition, Not)
+        else ()
+    )
     for part in below:
         yield from _parts(part)
 
@@ -213,7 +227,7 @@ class _Reader:
         op, args = str(tree["op"]).lower(), tree["args"]
         if op in {"and", "or"}:
             parts = tuple(self.condition(item) for item in args)
-            return All(parts) if op == "and" else Any_(parts)
+            return All(parts) if op == "and" else Either(parts)
         if op == "not":
             return Not(self.condition(args[0]))
         handler = _HANDLERS.get(op)
@@ -230,7 +244,6 @@ class _Reader:
         if _key(args[0]) is None:
             args, op = args[::-1], {"<": ">", ">": "<", "<=": ">=", ">=": "<="}.get(op, op)
         key, value = self._key(args[0]), args[1]
-        # A function compared with TRUE is the function.
         if op == "<>":
             return All((Has(key), Not(self.compare("=", [args[0], value]))))
         return self._compared(key, op, value)
@@ -245,7 +258,7 @@ class _Reader:
             return Is(key, value) if op == "=" else _span(key, op, value)
         dimension, low, high = low_high
         found = _range(key, dimension, op, low, high)
-        return Any_((Is(key, value), found)) if op == "=" and isinstance(value, str) else found
+        return Either((Is(key, value), found)) if op == "=" and isinstance(value, str) else found
 
     def between(self, _op: str, args: list[Any]) -> Condition:
         """A key between two values, both included; one that has no unit takes the other's."""
@@ -261,7 +274,7 @@ class _Reader:
         key, values = self._key(args[0]), args[1]
         if not isinstance(values, list) or len(values) > _LIST_LIMIT:
             raise InvalidInput(what=f"IN has a list of at most {_LIST_LIMIT} values in parentheses.")
-        return Any_(tuple(self._compared(key, "=", value) for value in values))
+        return Either(tuple(self._compared(key, "=", value) for value in values))
 
     def like(self, _op: str, args: list[Any]) -> Condition:
         """A key whose text fits a pattern."""
@@ -289,8 +302,10 @@ class _Reader:
     def cone(self, _op: str, args: list[Any]) -> Condition:
         """A place on the sky."""
         good = len(args) == 3 and all(isinstance(arg, float) for arg in args)  # noqa: PLR2004 - ra, dec, radius
-        if not good or not (-90 <= args[1] <= 90 and 0 <= args[2] <= 180 and abs(args[0]) <= 360):  # noqa: PLR2004
-            raise InvalidInput(what="CONE takes right ascension, declination (-90 to 90) and radius (up to 180), in degrees.")
+        if not good or not (-90 <= args[1] <= 90 and 0 <= args[2] <= 180 and math.isfinite(args[0])):  # noqa: PLR2004
+            raise InvalidInput(
+                what="CONE takes right ascension, declination (-90 to 90) and radius (up to 180), in degrees."
+            )
         return Cone(args[0] % 360, args[1], args[2])
 
     def text(self, _op: str, args: list[Any]) -> Condition:
@@ -317,7 +332,9 @@ class _Reader:
             try:
                 dimension, base = in_base(float(found[1]), check_unit(found[2]))
             except ValueError as error:
-                raise _at(self._text, max(self._text.find(found[0]), 0), f"has a unit that is not known ({error})") from None
+                raise _at(
+                    self._text, max(self._text.find(found[0]), 0), f"has a unit that is not known ({error})"
+                ) from None
             slack = abs(base) * _SAME
             return dimension, base - slack, base + slack
         try:
@@ -339,7 +356,13 @@ class _Reader:
         return key
 
     def _refuse(self, node: Any, why: str) -> InvalidInput:
-        shown = node if isinstance(node, str | float | bool) else node.get("property", node.get("op")) if isinstance(node, dict) else node
+        shown = (
+            node
+            if isinstance(node, str | float | bool)
+            else node.get("property", node.get("op"))
+            if isinstance(node, dict)
+            else node
+        )
         return InvalidInput(
             what=f"The query {why} {str(shown)[:60]!r}. A condition is KEY = VALUE, with texts in single quotes: "
             "instrument = 'P06' AND energy > '12 keV'."

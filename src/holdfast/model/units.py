@@ -57,14 +57,16 @@ def _factor(unit: str) -> tuple[str, float, float]:
 
 def _plain(unit: str) -> str:
     """Return a unit as pint reads it: FITS writes m-2 where pint wants m**-2."""
-    return re.sub(r"(?<=[A-Za-zµμΩÅ])(-?\d)", r"**\1", unit.replace("^", "**").replace("·", "*").replace("%", "percent"))
+    return re.sub(
+        r"(?<=[A-Za-zµμΩÅ])(-?\d)", r"**\1", unit.replace("^", "**").replace("·", "*").replace("%", "percent")
+    )
 
 
 @cache
 def _units() -> Any:
     import pint  # noqa: PLC0415 - half a second; see above
 
-    found = pint.UnitRegistry(cache_folder=None)
+    found: Any = pint.UnitRegistry(cache_folder=None)
     for line in _OURS:
         found.define(line)
     return found

@@ -32,7 +32,10 @@ def count(
     hits = search.find(conn, condition, sight=sight, limit=MOST_HITS, files=files)
     ids = [row["id"] for row in hits.rows]
     found = [
-        Facet(key, tuple((row["value"], row["count"]) for row in queries.all(conn, "facet", key=key, ids=ids, limit=_VALUES)))
+        Facet(
+            key,
+            tuple((row["value"], row["count"]) for row in queries.all(conn, "facet", key=key, ids=ids, limit=_VALUES)),
+        )
         for key in keys
     ]
     return found, hits.exact and hits.count == len(ids)

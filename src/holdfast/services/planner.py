@@ -34,6 +34,7 @@ from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
 from holdfast.services.health import notice
+from holdfast.services.index import index
 from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
 from holdfast.services.proof import release_if_proven
@@ -148,7 +149,8 @@ def _worth_writing(archive: Archive, conn: Connection) -> bool:
 
 
 def _mend(archive: Archive, conn: Connection) -> None:
-    """Plan copies that are owed, end what tapes were emptied for, and say what no tape has any more."""
+    """Plan copies that are owed, end what tapes were emptied for, say what no tape has any more, and what is found how."""
+    index(conn, limit=_BATCH)
     for row in copies.all(conn, "owed", limit=_BATCH):
         package = packages.first(conn, "by_id", id=row["package"])
         if package:

@@ -18,10 +18,13 @@ from holdfast.catalog.queries import datasets, packages, profiles
 from holdfast.errors import AlreadyArchived, HoldfastError, InvalidInput, NotFound, OutsideRoots, TransientError
 from holdfast.model.entry import Entry, Location, Packed
 from holdfast.model.ids import new_id, package_id
+from holdfast.model.metadata import digest
 from holdfast.model.names import medium_name, printable
 from holdfast.model.profile import Profile
 from holdfast.model.segments import cut
 from holdfast.services.archive import Archive, contract, described
+from holdfast.services.index import index
+from holdfast.services.metadata import by_hand
 from holdfast.services.pack import fail_dataset
 from holdfast.services.scan import scan
 
@@ -29,7 +32,6 @@ _UNPACKED: Final = Location(0, 0, b"")
 # Segments are at most this share of a tape, so that the end of a tape is not wasted.
 _TAPE_SHARE: Final = 4
 _TITLE_LIMIT: Final = 1000  # characters
-_METADATA_LIMIT: Final = 1000  # keys given by hand
 
 
 def register(
@@ -49,16 +51,15 @@ def register(
     source = confined(path, archive.settings.roots.source, kind="source")
     if not source.is_dir():
         raise InvalidInput(what=f"{path} is not a folder on this server.")
-    if not title.strip() or len(title) > _TITLE_LIMIT or len(metadata) > _METADATA_LIMIT:
-        raise InvalidInput(
-            what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys."
-        )
+    if not title.strip() or len(title) > _TITLE_LIMIT:
+        raise InvalidInput(what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters.")
+    known = by_hand(metadata)
     raw, dataset = os.fsencode(source), ident or new_id()
     with archive.database.transaction() as conn:
         contract_row = profiles.first(conn, "newest", name=profile)
         if contract_row is None:
-            known = ", ".join(row["name"] for row in profiles.all(conn, "names"))
-            raise InvalidInput(what=f"There is no profile {profile!r}. Choose one of: {known}.")
+            names = ", ".join(row["name"] for row in profiles.all(conn, "names"))
+            raise InvalidInput(what=f"There is no profile {profile!r}. Choose one of: {names}.")
         server = archive.settings.site.server
         # One registration at a time for one source: two that race would both see nothing.
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
@@ -71,11 +72,13 @@ def register(
         version = Profile.from_json(contract_row["body"]).version
         datasets.run(
             conn, "insert", id=dataset, site=archive.site, title=title.strip(), owner=person, profile=profile,
-            profile_version=version, server=server, source=raw, metadata=Jsonb(metadata),
+            profile_version=version, server=server, source=raw, metadata=Jsonb(known),
+            digest=digest(known),
         )  # fmt: skip
         events.add(
             conn, archive.site, "dataset.registered", dataset=dataset, person=person, title=title, profile=profile
         )
+        index(conn, dataset=dataset)
         jobs.defer(conn, "survey", dataset)
     return dataset
 

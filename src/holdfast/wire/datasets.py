@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field
 
+from holdfast.wire.metadata import VALUE, Values
 from holdfast.wire.model import Model, Pending, Problem
 
 
@@ -17,7 +17,7 @@ class DatasetWish(Model):
     path: str = Field(max_length=4096, description="absolute path on the server, below a source root")
     title: str = Field(min_length=1, max_length=1000)
     profile: str = Field(default="twin-tape", max_length=100)
-    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    metadata: Values = Field(default_factory=dict, description=VALUE)
 
 
 class Copy(Model):
@@ -70,7 +70,7 @@ class Dataset(Model):
     profile_version: int
     server: str
     source: str | None
-    metadata: dict[str, Any]
+    metadata: Values = Field(description="in a list without the values that are longer than 1,000 characters")
     files: int
     bytes: int
     created_at: datetime
@@ -88,10 +88,21 @@ class DatasetDetail(Dataset):
     pending: list[Pending]
 
 
+class FacetValue(Model):
+    """A value, and how many of the datasets have it."""
+
+    value: str
+    count: int
+
+
 class DatasetPage(Model):
-    """Some datasets, the newest first; `next` asks for more."""
+    """Some datasets, the newest first unless sorted otherwise; `next` asks for more."""
 
     items: list[Dataset]
+    count: int | None = Field(default=None, description="of a search: how many datasets there are on all pages")
+    count_exact: bool = Field(default=True, description="false: the count is an estimate, as of all that is common")
+    facets: dict[str, list[FacetValue]] = Field(default_factory=dict, description="the most frequent values of keys")
+    facets_complete: bool = Field(default=True, description="false: only the newest 10,000 datasets were counted")
     next: str | None = None
 
 

@@ -1,6 +1,8 @@
 -- insert --
-insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata)
-values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s, %(metadata)s)
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata,
+                     metadata_digest)
+values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s, %(metadata)s,
+        %(digest)s)
 
 -- restore --
 -- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.
@@ -14,6 +16,11 @@ on conflict (id) do nothing
 select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where id = %(id)s
+
+-- by_ids --
+select dataset.*, profile.body as contract from dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where id = any(%(ids)s)
 
 -- by_source --
 select id, title, state, created_at, source_released_at from dataset

@@ -22,9 +22,10 @@ select key, text, term from unnest(%(keys)s::text[], %(texts)s::text[], %(terms)
 order by key collate "C", text collate "C" on conflict do nothing
 
 -- spelled --
--- Texts of a key, or words (key ''), from `low` up to `high`.
+-- Texts of a key, or words (key ''), that fit a pattern; those lie from `low` up to `high`.
 select term from spelling
-where key = %(key)s and text >= %(low)s and (%(high)s::text is null or text < %(high)s) limit %(limit)s
+where key = %(key)s and text >= %(low)s and (%(high)s::text is null or text < %(high)s)
+  and text like %(pattern)s limit %(limit)s
 
 -- numbers_between --
 select count(*) as count from (
