@@ -3,7 +3,8 @@
 
     nice -n 10 .venv/bin/python bench/search.py [--datasets 1000000] [--rounds 100] [--folder DIR]
 
-Each dataset has 20 keys: names that are common and names that are rare, numbers with units, dates, a place on the sky and
+Up to 200,000 datasets are made up, one by one; more are copies of them with other names and times, so that what is rare
+among 200,000 is as rare, in percent, among all. Each dataset has 20 keys: names that are common and names that are rare, numbers with units, dates, a place on the sky and
 words. A question is asked with other values in each round. One client, a warm cache. A million datasets take 5 GB.
 """
 
@@ -35,6 +36,7 @@ from holdfast.services import facets
 
 BEGIN = datetime(2016, 1, 1, tzinfo=UTC)
 DAYS = 3650
+DISTINCT = 200_000
 INSTRUMENTS = [f"P{number:02}" for number in range(1, 31)]
 WORDS = [f"{a}{b}{c}" for a in ("ca", "ne", "to", "mi", "ra", "so", "lu", "pe", "vo", "gi") for b in
          ("bul", "ter", "mon", "sil", "dra", "fen", "gor", "pas", "kel", "wid") for c in
@@ -113,16 +115,20 @@ def fill(conn: Connection, datasets: int) -> None:
     conn.execute("alter table number drop constraint number_pkey")
     step = 20_000
     spelled: set[tuple[str, str]] = set()
-    for start in range(0, datasets, step):
+    distinct = min(datasets, DISTINCT)
+    for start in range(0, distinct, step):
         rows = []
-        for number in range(start, min(start + step, datasets)):
-            own, metadata, seen = about(number, datasets, rng)
+        for number in range(start, min(start + step, distinct)):
+            own, metadata, seen = about(number, distinct, rng)
             rows.append((number + 1, own, metadata, seen, facts(own, metadata)))
         copy(conn, rows)
         spelled |= {item for row in rows for item in row[4].spelled}
+        conn.commit()
     with conn.cursor().copy("copy spelling (key, text, term) from stdin") as into:
         for key, text in spelled:
             into.write_row((key, text, spelled_term(key, text)))
+    for turn in range(1, datasets // distinct):
+        again(conn, distinct, turn)
     filled = time.monotonic()
     conn.execute("set maintenance_work_mem = '1GB'")
     conn.execute("set max_parallel_maintenance_workers = 0")
@@ -130,6 +136,30 @@ def fill(conn: Connection, datasets: int) -> None:
     for row in made:
         conn.execute(row["made"])
     print(f"{datasets:,} datasets: filled in {filled - began:.0f} s, indexed in {time.monotonic() - filled:.0f} s")
+
+
+def again(conn: Connection, distinct: int, turn: int) -> None:
+    """Copy the first datasets, under other names and a little later."""
+    args = {"from": distinct * turn, "distinct": distinct, "turn": f"{turn:03}"}
+    conn.execute(
+        'insert into dataset (id, site, title, owner, state, profile, profile_version, server, metadata, "group", visible_to, '
+        "files, bytes, created_at, closed_at, source_released_at) select %(turn)s || substr(id, 4), site, title, owner, state, "
+        'profile, profile_version, server, metadata, "group", visible_to, files, bytes, created_at + %(turn)s::int * interval '
+        "'7 seconds', closed_at, closed_at from dataset where id in (select dataset from search where id <= %(distinct)s)",
+        args,
+    )
+    conn.execute(
+        "insert into search (id, dataset, at, stale, visible_to, terms, texts, numbers) overriding system value select "
+        "id + %(from)s, %(turn)s || substr(dataset, 4), at + %(turn)s::int * interval '7 seconds', false, visible_to, terms, "
+        "texts, numbers from search where id <= %(distinct)s",
+        args,
+    )
+    conn.execute(
+        "insert into number (key, value, search) select key, value, search + %(from)s from number "
+        "where search <= %(distinct)s",
+        args,
+    )
+    conn.commit()
 
 
 def copy(conn: Connection, rows: list[tuple[int, dict[str, Any], dict[str, Any], list[str], Facts]]) -> None:
@@ -197,8 +227,8 @@ def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], st
         "two ranges",
         lambda rng: f"temperature < {rng.randrange(5, 9)} K AND energy > 60 keV AND magnet > {rng.randrange(10)} T",
     )
-    yield "prefix, few", lambda rng: f"scan_name LIKE 'scan_{rng.randrange(max(datasets // 10, 1)):07}%'"
-    yield "prefix, many", lambda rng: f"scan_name LIKE 'scan_{rng.randrange(max(datasets // 1_000_000, 1)):02}%'"
+    yield "prefix, few", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(max(datasets // 10, 1)):07}%'"
+    yield "prefix, many", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(max(datasets // 1_000_000, 1)):02}%'"
     yield "rare words", lambda rng: f"{rng.choice(WORDS[1000:])} {rng.choice(WORDS[1000:])}"
     yield "common words", lambda rng: f"{rng.choice(WORDS[:5])} {rng.choice(WORDS[:5])}"
     yield "common and rare word", lambda rng: f"{rng.choice(WORDS[:5])} {rng.choice(WORDS[500:])}"

@@ -52,7 +52,8 @@ def forget(site: SmallSite) -> None:
     """Lose the catalogue."""
     site.rows("delete from procrastinate_jobs")
     site.rows(
-        "truncate dataset, package, copy, listing, request, request_part, request_problem, release, event, reservation"
+        "truncate dataset, package, copy, listing, request, request_part, request_problem, release, event, reservation "
+        "cascade"
     )
 
 

@@ -302,6 +302,8 @@ def test_a_rebuild_does_not_bring_a_failed_dataset_back(
     site.drain(until=lambda: len(site.tapes(dataset)) == 2)
     (site.sources / "run" / "part1" / "file").unlink()
     site.drain()
-    site.rows("truncate dataset, package, copy, listing, request, request_part, request_problem, release, event")
+    site.rows(
+        "truncate dataset, package, copy, listing, request, request_part, request_problem, release, event cascade"
+    )
     found = rebuild.rebuild(site.archive, progress=lambda *_: None)
     assert (found.packages, found.datasets, found.problems) == (0, set(), [])

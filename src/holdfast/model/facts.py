@@ -9,16 +9,18 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from holdfast.model.metadata import instant, kind_of
-from holdfast.model.units import degrees, in_base
+from holdfast.model.metadata import checked_date, instant, kind_of
+from holdfast.model.units import QUANTITY, check_unit, degrees, in_base
 
 NUMBER: Final = "number"  # the dimension of numbers without a unit
 DATE: Final = "date"  # seconds since 1970
 TEXT_LIMIT: Final = 200  # characters that are kept for patterns, order and facets
+# 12 keV and 12000 eV differ in the last binary digit.
+_SAME: Final = 1e-9
 WORD_LIMIT: Final = 100  # characters
 WORDS_LIMIT: Final = 2000  # different words of a dataset
 # Where people and instruments write what all ask for; the first that is there counts.
@@ -66,6 +68,33 @@ def spelled_term(key: str, text: str) -> int:
     return term("p" if len(text) >= TEXT_LIMIT else "s", key, text)
 
 
+def span_of(text: str) -> tuple[str, float, float] | None:
+    """Return dimension and both ends of what a text covers that reads as a number with a unit, or as a date: a day is long.
+
+    None for another text. Raises ValueError for an unknown unit.
+    """
+    if found := QUANTITY.fullmatch(text.strip()):
+        dimension, base = in_base(float(found[1]), check_unit(found[2]))
+        slack = abs(base) * _SAME
+        return dimension, base - slack, base + slack
+    try:
+        date = checked_date(text)
+        begin = instant(date)
+        end = begin if "T" in date else begin + timedelta(days=1, microseconds=-1)
+    except (ValueError, OverflowError):
+        return None
+    return DATE, begin.timestamp(), end.timestamp()
+
+
+def _read(text: str) -> tuple[str, float] | None:
+    """Return dimension and number of a text of the metadata that reads as a number with a unit, or as a date."""
+    try:
+        found = span_of(text) if len(text) <= TEXT_LIMIT else None
+    except ValueError:
+        return None
+    return None if found is None else (found[0], found[1] if found[0] == DATE else (found[1] + found[2]) / 2)
+
+
 def words_of(text: str, *, prefixes: bool = False) -> list[str]:
     """Return the words of a text in lower case; with `prefixes`, a word keeps the * behind it."""
     folded = unicodedata.normalize("NFKC", text).casefold()
@@ -110,6 +139,8 @@ def _add(found: Facts, key: str, value: Any) -> None:
             found.terms.add(term("s", key, value))
             if len(value) >= TEXT_LIMIT:
                 found.terms.add(spelled_term(key, value[:TEXT_LIMIT]))
+            if (number := _read(value)) is not None:
+                _add_number(found, key, *number)
             if key not in _UNIQUE:
                 found.spelled.add((key, value[:TEXT_LIMIT]))
         case "boolean":
@@ -134,7 +165,7 @@ def _place(found: Facts, ra: Any, dec: Any) -> None:
     if east is None or north is None or not -90 <= north <= 90:  # noqa: PLR2004 - the poles
         return
     found.numbers[RA], found.numbers[DEC] = east % 360, north
-    found.terms.update(cell(east % 360, north, size) for size in CELLS)
+    found.terms.update((term("k", RA), *(cell(east % 360, north, size) for size in CELLS)))
 
 
 def _angle(value: Any) -> float | None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Queries: OGC CQL2-text, or plain words, as a tree of conditions on what datasets are found by. Pure.
 
-A quoted text that reads as a number with a unit ('12 keV') or as a date is one. A number without a unit is compared
+A text that reads as a number with a unit ('12 keV') or as a date is one, in queries as in metadata. A number without a unit is compared
 with numbers without a unit only. A dataset without the key fulfils no comparison.
 """
 
@@ -10,129 +10,26 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 import cql2
 
 from holdfast.errors import InvalidInput
-from holdfast.model.facts import DATE, NUMBER, words_of
-from holdfast.model.metadata import checked_date, instant
-from holdfast.model.units import QUANTITY, check_unit, in_base
+from holdfast.model.conditions import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
+from holdfast.model.facts import DATE, NUMBER, span_of, words_of
+from holdfast.model.units import QUANTITY
 
 LENGTH_LIMIT: Final = 4000  # characters
 # The parser and all that walks its tree recurse; a thread's stack takes some thousand levels.
 _NESTING_LIMIT: Final = 100
 _PARTS_LIMIT: Final = 100  # conditions
 _LIST_LIMIT: Final = 1000  # values of one IN
-# 12 keV and 12000 eV differ in the last binary digit.
-_SAME: Final = 1e-9
 _STRING: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 _OPERATORS: Final = re.compile(r"[=<>(]|\b(?:like|in|is|between)\b|\b(?:AND|OR|NOT|LIKE|IN|IS|BETWEEN)\b")
 _BARE: Final = re.compile(
     r"(?<![\w.:'\"])([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ ]+([A-Za-zµμΩÅ°%][\w/^*µμΩÅ°%-]*)"
 )
 _KEYWORDS: Final = frozenset({"and", "or", "not", "like", "between", "in", "is", "div"})
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """Each of the parts holds."""
-
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """One of the parts holds."""
-
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Not:
-    """The part does not hold."""
-
-    part: Condition
-
-
-@dataclass(frozen=True, slots=True)
-class Is:
-    """A key has this text, or is true or false."""
-
-    key: str
-    value: str | bool
-
-
-@dataclass(frozen=True, slots=True)
-class Has:
-    """There is a value of this key."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A number of a dimension (of dates: seconds since 1970) lies between two bounds."""
-
-    key: str
-    dimension: str
-    low: float = -math.inf
-    high: float = math.inf
-    low_in: bool = True
-    high_in: bool = True
-
-    def within(self, other: Range) -> Range:
-        """Return what lies in both ranges, which are of the same numbers."""
-        low, low_out = max((self.low, not self.low_in), (other.low, not other.low_in))
-        high, high_in = min((self.high, self.high_in), (other.high, other.high_in))
-        return Range(self.key, self.dimension, low, high, not low_out, high_in)
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A text stands between two others, in the order of code points."""
-
-    key: str
-    low: str | None = None
-    high: str | None = None
-    low_in: bool = True
-    high_in: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Like:
-    """A text fits a pattern: % stands for any characters, _ for one, a backslash takes the next as it is."""
-
-    key: str
-    pattern: str
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """All these words are in the title or in texts of the metadata; `word*` is one that begins so."""
-
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cone:
-    """The place on the sky is at most `radius` from here; all in degrees."""
-
-    ra: float
-    dec: float
-    radius: float
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file has this name, whatever its folder."""
-
-    name: str
-
-
-Condition = All | Either | Not | Is | Has | Range | Span | Like | Words | Cone | File
 
 
 def parse(text: str) -> Condition:
@@ -256,9 +153,7 @@ class _Reader:
         low_high = self._bounds(value)
         if low_high is None:
             return Is(key, value) if op == "=" else _span(key, op, value)
-        dimension, low, high = low_high
-        found = _range(key, dimension, op, low, high)
-        return Either((Is(key, value), found)) if op == "=" and isinstance(value, str) else found
+        return _range(key, op, *low_high)
 
     def between(self, _op: str, args: list[Any]) -> Condition:
         """A key between two values, both included; one that has no unit takes the other's."""
@@ -280,6 +175,10 @@ class _Reader:
         """A key whose text fits a pattern."""
         if not isinstance(args[1], str):
             raise self._refuse(args[1], "has LIKE with")
+        if (len(args[1]) - len(args[1].rstrip("\\"))) % 2:
+            raise InvalidInput(
+                what=f"The pattern {args[1]!r} ends with a backslash, which takes the next character as it is."
+            )
         return Like(self._key(args[0]), args[1])
 
     def absent(self, _op: str, args: list[Any]) -> Condition:
@@ -325,29 +224,18 @@ class _Reader:
         """Return dimension and both ends of what a value covers: a day is long. None for a text."""
         if isinstance(value, float) and math.isfinite(value):
             return NUMBER, value, value
-        date = _date(value) if isinstance(value, dict) else value
-        if not isinstance(date, str):
+        text = _date(value)
+        if not isinstance(text, str):
             raise self._refuse(value, "compares a key with")
-        if found := QUANTITY.fullmatch(date.strip()):
-            try:
-                dimension, base = in_base(float(found[1]), check_unit(found[2]))
-            except ValueError as error:
-                raise _at(
-                    self._text, max(self._text.find(found[0]), 0), f"has a unit that is not known ({error})"
-                ) from None
-            slack = abs(base) * _SAME
-            return dimension, base - slack, base + slack
         try:
-            begin = instant(checked_date(date))
+            found = span_of(text)
         except ValueError as error:
             if isinstance(value, dict):
-                raise InvalidInput(what=f"The query has the date {date[:40]!r}: {error}.") from None
-            return None
-        try:
-            end = begin + timedelta(days=1) if "T" not in checked_date(date) else begin
-        except OverflowError:
-            end = begin
-        return DATE, begin.timestamp(), end.timestamp() - (1e-6 if end != begin else 0)
+                raise InvalidInput(what=f"The query has the date {text[:40]!r}: {error}.") from None
+            raise _at(self._text, max(self._text.find(text), 0), f"has a unit that is not known ({error})") from None
+        if found is None and isinstance(value, dict):
+            raise InvalidInput(what=f"The query has the date {text[:40]!r}, which is none.")
+        return found
 
     def _key(self, node: Any) -> str:
         key = _key(node)
@@ -382,7 +270,7 @@ def _unit(value: Any) -> str | None:
     return found[2] if found else None
 
 
-def _range(key: str, dimension: str, op: str, low: float, high: float) -> Range:
+def _range(key: str, op: str, dimension: str, low: float, high: float) -> Range:
     match op:
         case "=":
             return Range(key, dimension, low, high)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from holdfast.catalog import search
 from holdfast.catalog.database import Connection
-from holdfast.catalog.queries import search as queries
-from holdfast.model.query import Condition
+from holdfast.catalog.queries import search
+from holdfast.catalog.search import find
+from holdfast.model.conditions import Condition
 
 MOST_HITS: Final = 10_000  # of these the newest are counted
 _VALUES: Final = 20  # of one key
@@ -29,12 +29,12 @@ def count(
     files: Mapping[str, list[str]] | None = None,
 ) -> tuple[list[Facet], bool]:  # fmt: skip
     """Return the values of each key among the newest 10,000 hits that `sight` may see, and whether these are all."""
-    hits = search.find(conn, condition, sight=sight, limit=MOST_HITS, files=files)
+    hits = find(conn, condition, sight=sight, limit=MOST_HITS, files=files)
     ids = [row["id"] for row in hits.rows]
     found = [
         Facet(
             key,
-            tuple((row["value"], row["count"]) for row in queries.all(conn, "facet", key=key, ids=ids, limit=_VALUES)),
+            tuple((row["value"], row["count"]) for row in search.all(conn, "facet", key=key, ids=ids, limit=_VALUES)),
         )
         for key in keys
     ]

@@ -11,7 +11,8 @@ from holdfast.catalog import search as catalogue
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import saved
 from holdfast.errors import InvalidInput, NotFound
-from holdfast.model.query import All, Condition, Either, File, Not, parse
+from holdfast.model.conditions import All, Condition, Either, File, Not
+from holdfast.model.query import parse
 from holdfast.services import facets, show
 from holdfast.services.archive import Archive
 from holdfast.wire.datasets import DatasetPage, FacetValue

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, JsonValue
 
 from holdfast.wire.model import Model, Problem
 
-Key = Annotated[str, Field(max_length=1024)]
-Values = dict[Key, JsonValue]
+Values = dict[str, JsonValue]
 VALUE = (
     'a text, a number, true or false, {"value": 12.4, "unit": "keV"}, {"date": "2026-03-01T10:00:00Z"} or '
     '{"binary": "(base 64)"}'
@@ -22,7 +21,7 @@ class MetadataWish(Model):
     """Keys that are to be set and removed, all or none."""
 
     set: Values = Field(default_factory=dict, description=VALUE)
-    remove: list[Key] = Field(default_factory=list, max_length=10_000)
+    remove: list[str] = Field(default_factory=list, max_length=10_000)
     version: int | None = Field(default=None, description="refuse the change unless this is the version now")
 
 

@@ -27,10 +27,6 @@ select term from spelling
 where key = %(key)s and text >= %(low)s and (%(high)s::text is null or text < %(high)s)
   and text like %(pattern)s limit %(limit)s
 
--- numbers_between --
-select count(*) as count from (
-  select from number where key = %(key)s and value between %(low)s and %(high)s limit %(limit)s) as found
-
 -- size --
 select reltuples::bigint as datasets from pg_class where oid = 'search'::regclass
 
