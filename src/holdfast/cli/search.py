@@ -52,8 +52,6 @@ def _metadata(found: Metadata) -> None:
         rows.append((key, shown(value), origin.person if origin else "", moment(origin.at) if origin else ""))
     table(("key", "value", "changed by", "at"), rows)
     say(f"\nversion {found.version}, SHA-256 {found.sha256}")
-    for path, why in (found.extraction or {}).get("problems", {}).items():
-        say(f"not read: {path}: {why}")
 
 
 def _history(client: Client, dataset: str, *, as_json: bool) -> None:

@@ -23,14 +23,6 @@ TEXT_LIMIT: Final = 200  # characters that are kept for patterns, order and face
 _SAME: Final = 1e-9
 WORD_LIMIT: Final = 100  # characters
 WORDS_LIMIT: Final = 2000  # different words of a dataset
-# Where people and instruments write what all ask for; the first that is there counts.
-KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
-    "instrument": ("instrument", "fits:INSTRUME", "hdf5:instrument/name"),
-    "proposal": ("proposal", "fits:PROPOSID", "hdf5:experiment_identifier"),
-    "start": ("start", "fits:DATE-OBS", "fits:DATE-BEG", "hdf5:start_time"),
-    "ra": ("ra", "fits:RA_OBJ", "fits:RA_PNT", "fits:RA_TARG", "fits:RA"),
-    "dec": ("dec", "fits:DEC_OBJ", "fits:DEC_PNT", "fits:DEC_TARG", "fits:DEC"),
-}
 RA: Final = " ra"  # degrees; no key of a dataset begins with a blank
 DEC: Final = " dec"
 _UNIQUE: Final = frozenset({"id"})  # nobody asks for what begins so
@@ -107,19 +99,13 @@ def facts(own: Mapping[str, Any], metadata: Mapping[str, Any]) -> Facts:
     Of a name that both have, the own value counts.
     """
     found = Facts()
-    known = {
-        name: metadata[key]
-        for name, keys in KNOWN.items()
-        for key in [next((k for k in keys if k in metadata), None)]
-        if key
-    }
-    for key, value in {**metadata, **known}.items():
+    for key, value in metadata.items():
         if key not in own:
             _add(found, key, value)
     for key, value in own.items():
         if value is not None:
             _add(found, key, {"date": value.isoformat()} if isinstance(value, datetime) else value)
-    _place(found, known.get("ra"), known.get("dec"))
+    _place(found, metadata.get("ra"), metadata.get("dec"))
     words = sorted({word for text in _texts(own, metadata) for word in words_of(text)})[:WORDS_LIMIT]
     found.terms.update(term("w", word) for word in words)
     found.spelled.update(("", word) for word in words)

@@ -31,8 +31,8 @@ VALUE_LIMIT: Final = 100_000  # bytes: of UTF-8, or of a binary value
 TOTAL_LIMIT: Final = 4_000_000  # bytes of the canonical form of one dataset: it is read as a whole
 KEYS_LIMIT: Final = 10_000  # of one dataset; a FITS file has some hundred
 _BRIEF: Final = 1000  # characters of a value in a list
-# Keys below these come from the files themselves.
-EXTRACTED: Final = ("fits:", "hdf5:")
+# Nobody sets keys below these: they are kept for what comes from the files themselves.
+RESERVED: Final = ("fits:", "hdf5:")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
 _OBJECTS: Final = {"value": ("value", "unit"), "date": ("date",), "binary": ("binary",)}

@@ -13,12 +13,11 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, metadata
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound
-from holdfast.model.metadata import EXTRACTED, canonical, checked_all, checked_key, digest
+from holdfast.model.metadata import RESERVED, canonical, checked_all, checked_key, digest
 from holdfast.services.archive import Archive
 from holdfast.services.index import index
 from holdfast.wire.metadata import Change, ChangePage, Metadata, MetadataWish, Origin
 
-EXTRACTOR: Final = "holdfast:extract"  # no person has such a name
 _NAMED: Final = 100  # keys in an event; a reader asks for the rest
 
 
@@ -26,9 +25,9 @@ def by_hand(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata that a person gives in canonical form. Raises InvalidInput."""
     found = checked_all(given)
     for key in found:
-        if key.startswith(EXTRACTED):
+        if key.startswith(RESERVED):
             raise InvalidInput(
-                what=f"{key} comes from the files themselves: keys that begin with {' or '.join(EXTRACTED)} do."
+                what=f"{key}: keys that begin with {' or '.join(RESERVED)} are kept for what comes from the files themselves."
             )
     return found
 
@@ -43,7 +42,7 @@ def current(archive: Archive, dataset: str) -> Metadata:
     values = row["metadata"]
     return Metadata(
         dataset=dataset, version=row["version"], sha256=row["digest"] or digest(values),
-        values=dict(sorted(values.items())), extraction=row["extraction"],
+        values=dict(sorted(values.items())),
         origins={item["key"]: Origin(person=item["person"], at=item["at"]) for item in origins if item["key"] in values},
     )  # fmt: skip
 

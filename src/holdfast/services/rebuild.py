@@ -101,7 +101,7 @@ def rebuild(archive: Archive, *, progress: Callable[[Progress], None], again: bo
 def _begin(archive: Archive, *, again: bool) -> dict[str, int]:
     """Return the tapes that this rebuild has read whole, with their generations then. Raises Conflict."""
     with archive.database.transaction() as conn:
-        rows = datasets.all(conn, "page", before=None, before_id=None, limit=1, deleted=True)
+        rows = datasets.all(conn, "page", before=None, before_id=None, limit=1, deleted=True, sight=None)
         begun = events.first_of_kind(conn, "catalogue.rebuilding") is not None
         if rows and not begun:
             raise Conflict(what="The catalogue is not empty. Rebuild into a new data folder.")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pydantic import Field, JsonValue
 
@@ -59,9 +58,6 @@ class Metadata(Model):
     sha256: str = Field(description="of the canonical form (RFC 8785) of `values`, hex")
     values: Values = Field(description=VALUE)
     origins: dict[str, Origin] = Field(description="of keys that were set or changed after the dataset was registered")
-    extraction: dict[str, Any] | None = Field(
-        description="what was found in the files, and which could not be read and why"
-    )
 
 
 class Change(Model):

@@ -3,10 +3,7 @@
 
 alter table dataset
     add column metadata_version integer not null default 0,
-    add column metadata_digest text,                 -- SHA-256 of the canonical form; null: as it was registered
-    add column extraction jsonb,                     -- what was found in the files, and what could not be read and why
-    add column extraction_wanted boolean not null default false;
-create index dataset_unextracted on dataset (id) where extraction_wanted;
+    add column metadata_digest text;                 -- SHA-256 of the canonical form; null: as the media had it
 
 -- P1: metadata may change, and every change is kept.
 create table metadata_change (
