@@ -198,9 +198,10 @@ def sizes(conn: Connection) -> None:
 
 def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], str]]]:
     """Yield kinds of questions."""
+    distinct = min(datasets, DISTINCT)
     day = lambda rng: (BEGIN + timedelta(days=rng.randrange(DAYS - 40))).date()  # noqa: E731 - four uses
     yield "everything", lambda _: ""
-    yield "rare text", lambda rng: f"proposal = '2{rng.randrange(max(datasets // 100, 1)):07}'"
+    yield "rare text", lambda rng: f"proposal = '2{rng.randrange(max(distinct // 100, 1)):07}'"
     yield "text of 0.01 %", lambda rng: f"sample = 'S{rng.randrange(10_000)}'"
     yield "text of 2.5 %", lambda rng: f"detector = 'detector{rng.randrange(40)}'"
     yield "text of 40 %", lambda _: "instrument = 'P01'"
@@ -215,7 +216,7 @@ def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], st
         ),
     )
     yield "one of five", lambda rng: f"sample IN ({', '.join(repr(f'S{rng.randrange(10_000)}') for _ in range(5))})"
-    yield "number = number", lambda rng: f"scan = {rng.randrange(datasets)}"
+    yield "number = number", lambda rng: f"scan = {rng.randrange(distinct)}"
     yield "narrow range, unit", lambda rng: f"energy BETWEEN {(e := rng.uniform(5, 30)):.3f} AND {e + 0.005:.3f} keV"
     yield "wide range, other unit", lambda rng: f"energy > {rng.uniform(5000, 30000):.0f} eV"
     yield "text and range", lambda rng: f"instrument = 'P0{rng.randrange(1, 10)}' AND energy BETWEEN 12 AND 13 keV"
@@ -227,8 +228,8 @@ def questions(datasets: int) -> Iterator[tuple[str, Callable[[random.Random], st
         "two ranges",
         lambda rng: f"temperature < {rng.randrange(5, 9)} K AND energy > 60 keV AND magnet > {rng.randrange(10)} T",
     )
-    yield "prefix, few", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(max(datasets // 10, 1)):07}%'"
-    yield "prefix, many", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(max(datasets // 1_000_000, 1)):02}%'"
+    yield "prefix, few", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(max(distinct // 10, 1)):07}%'"
+    yield "prefix, many", lambda rng: f"scan_name LIKE 'scan\\_{rng.randrange(1):02}%'"
     yield "rare words", lambda rng: f"{rng.choice(WORDS[1000:])} {rng.choice(WORDS[1000:])}"
     yield "common words", lambda rng: f"{rng.choice(WORDS[:5])} {rng.choice(WORDS[:5])}"
     yield "common and rare word", lambda rng: f"{rng.choice(WORDS[:5])} {rng.choice(WORDS[500:])}"

@@ -91,6 +91,8 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
     """
     with archive.database.transaction() as conn:
         _forget_the_dead(conn)
+    with archive.database.transaction() as conn:
+        index(conn, limit=_BATCH)
     if thorough:
         _look_at_library(archive)
         with archive.database.transaction() as conn:
@@ -149,8 +151,7 @@ def _worth_writing(archive: Archive, conn: Connection) -> bool:
 
 
 def _mend(archive: Archive, conn: Connection) -> None:
-    """Plan copies that are owed, end what tapes were emptied for, say what no tape has any more, and what is found how."""
-    index(conn, limit=_BATCH)
+    """Plan copies that are owed, end what tapes were emptied for, and say what no tape has any more."""
     for row in copies.all(conn, "owed", limit=_BATCH):
         package = packages.first(conn, "by_id", id=row["package"])
         if package:

@@ -66,7 +66,8 @@ begin
     elsif tg_op = 'INSERT' then
         insert into search (dataset, at, visible_to) values (new.id, new.created_at, new.visible_to);
     else
-        update search set stale = true, visible_to = new.visible_to where dataset = new.id;
+        update search set stale = true, visible_to = new.visible_to
+        where dataset = new.id and (not stale or visible_to <> new.visible_to);
     end if;
     return null;
 end $$;
