@@ -320,7 +320,7 @@ def line(server: int, name: str, rounds: int, work: Callable[[], search.Hits | N
 
 
 def busy(server: int) -> float:
-    """Return how many milliseconds of processors this process and the server's have used: wall time on a machine at rest."""
+    """Return how many milliseconds of processors this process and the server's have used."""
     return time.process_time() * 1e3 + int(Path(f"/proc/{server}/schedstat").read_text().split()[0]) / 1e6
 
 
