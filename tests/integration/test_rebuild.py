@@ -31,7 +31,18 @@ FILES = {
 def filled(make_site: Callable[..., SmallSite]) -> tuple[SmallSite, list[str]]:
     site = make_site(library__capacity=8 * _MB, library__tapes=6)
     made = [
-        site.archive_folder(FILES, name="one", title="Größe 測定", metadata={"energy": 12.4, "n": 3, "ok": True}),
+        site.archive_folder(
+            FILES,
+            name="one",
+            title="Größe 測定",
+            metadata={
+                "energy": 12.4,
+                "n": 3,
+                "ok": True,
+                "e": {"value": 9, "unit": "keV"},
+                "d": {"date": "2026-03-01"},
+            },
+        ),
         site.archive_folder({"only": b"x"}, name="two", profile="single-tape"),
     ]
     (site.sources / "one" / "link").symlink_to("a.txt")

@@ -243,7 +243,7 @@ def test_a_database_that_is_away_is_said_to_be(proxy: Proxy, tmp_path: Any) -> N
             assert answer.headers["retry-after"]
         proxy.mend()
         site.archive.database._pool.timeout = 15
-        assert api.get(f"{PREFIX}/datasets").json() == {"items": [], "next": None}
+        assert api.get(f"{PREFIX}/datasets").json()["items"] == []
 
 
 text = st.text(st.characters(codec=None), max_size=12) | st.sampled_from(["", "/", "..", "\0", "/tmp", "a/b", "%00"])

@@ -9,9 +9,10 @@ from typing import Final
 import click
 
 from holdfast.cli.exits import PARTIAL
-from holdfast.cli.make import POLL, end, pair, wait_safe
+from holdfast.cli.make import POLL, end, wait_safe
 from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import give, progress, say, size
+from holdfast.cli.values import pair
 from holdfast.client.adding import Adding, Progress, found
 from holdfast.errors import Refused
 

@@ -11,6 +11,7 @@ import click
 from holdfast.cli.drives import told
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, size, table
+from holdfast.cli.values import shown
 from holdfast.wire.datasets import DatasetDetail, File
 from holdfast.wire.status import Event, Status
 
@@ -88,7 +89,7 @@ def _dataset(found: DatasetDetail) -> None:
         "registered": moment(found.created_at),
         "closed": moment(found.closed_at),
         "safe since": moment(found.safe_at),
-        **{f"meta {key}": str(value) for key, value in found.metadata.items()},
+        **{f"meta {key}": shown(value) for key, value in found.metadata.items()},
     }
     for key, value in lines.items():
         say(f"{key + ':':<14}{value}")

@@ -26,6 +26,8 @@ _COMMANDS: Final = {
     "ls": "holdfast.cli.look",
     "show": "holdfast.cli.look",
     "find": "holdfast.cli.look",
+    "search": "holdfast.cli.search",
+    "meta": "holdfast.cli.search",
     "get": "holdfast.cli.get",
     "stage": "holdfast.cli.stage",
     "keep": "holdfast.cli.stage",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from typing import Any, Final
@@ -13,6 +12,7 @@ import click
 from holdfast.cli.exits import PARTIAL, exit_of_code
 from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import Bar, give, progress, say, size
+from holdfast.cli.values import HELP, pair
 from holdfast.client import Client
 from holdfast.errors import Refused
 from holdfast.wire.datasets import Copy, DatasetDetail
@@ -21,7 +21,7 @@ from holdfast.wire.requests import Release
 POLL: Final = 0.3  # seconds between two looks at long work
 
 
-@click.command()
+@click.command(epilog=HELP)
 @click.argument("directory", metavar="DIR")
 @click.option("--title", required=True, help="What the dataset is called.")
 @click.option(
@@ -50,7 +50,7 @@ def archive(
     Its file list is recorded, its files are packed, written to two tapes and read back. The folder itself stays as it
     is; `holdfast release` removes it when the copies are proven.
     """
-    metadata = dict(pair(item) for item in meta)
+    metadata = dict(map(pair, meta))
     with connect(data) as client:
         try:
             ident = client.archive(
@@ -75,26 +75,6 @@ def archive(
             f"package{'s' if len(found.packages) != 1 else ''} of {size(stored)} on {', '.join(tapes)}."
         )
     end(found)
-
-
-def pair(text: str) -> tuple[str, Any]:
-    """Return key and value of KEY=VALUE. Raises BadParameter."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE.", param_hint="--meta")
-    return key.strip(), _typed(value)
-
-
-def _typed(text: str) -> str | int | float:
-    """Return a number where the text is one as people write them."""
-    for kind in (int, float):
-        try:
-            number = kind(text)
-        except ValueError:
-            continue
-        if str(number) == text and math.isfinite(number):
-            return number
-    return text
 
 
 def end(found: DatasetDetail) -> None:

@@ -10,6 +10,7 @@ from holdfast.client.connection import segment
 from holdfast.client.deposit import Deposits
 from holdfast.client.grants import Grants
 from holdfast.client.groups import Groups
+from holdfast.client.metadata import MetadataCalls
 from holdfast.client.people import People
 from holdfast.client.profiles import Profiles
 from holdfast.wire.datasets import (
@@ -48,7 +49,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(People, Groups, Grants, Deposits, Profiles):
+class Client(People, Groups, Grants, Deposits, Profiles, MetadataCalls):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----

@@ -10,6 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from holdfast.errors import InvalidInput
+from holdfast.model.metadata import KINDS, SEVERITIES, Required
 from holdfast.model.rights import SITE_ROLES
 
 GB: Final = 1_000_000_000
@@ -57,6 +58,10 @@ class Profile:
     accept: tuple[str, ...] = _term(
         (), "Patterns, such as `*.h5`, of which each file's name has to fit one; none: any name."
     )
+    required: tuple[str, ...] = _term(
+        (), "Metadata that a dataset needs to be closed, each as `reject number energy` or `warn string sample`: what becomes "
+        "of a dataset without it, the kind of the value, the key."
+    )  # fmt: skip
     release: Release = _term(
         "on-request", "`on-request`: the source of a proven dataset is removed when its owner wants; `never`."
     )
@@ -84,6 +89,21 @@ class Profile:
         """Say whether a file of this name may be in a dataset."""
         name = path.rpartition(b"/")[2].decode("utf-8", "replace")
         return not self.accept or any(fnmatch.fnmatchcase(name, pattern) for pattern in self.accept)
+
+    @property
+    def requirements(self) -> list[Required]:
+        """The metadata that a dataset needs. Raises InvalidInput for a term that cannot be read."""
+        found = []
+        for text in self.required:
+            severity, _, rest = text.partition(" ")
+            kind, _, key = rest.partition(" ")
+            if severity not in SEVERITIES or kind not in KINDS or not key:
+                raise InvalidInput(
+                    what=f"required = {text!r} is not as `reject number energy`: {' or '.join(SEVERITIES)}, then "
+                    f"{', '.join(KINDS)}, then the key."
+                )
+            found.append(Required(key, kind, severity))  # type: ignore[arg-type]
+        return found
 
     def same_terms(self, other: Profile) -> bool:
         """Say whether both promise the same, whatever their versions are."""
@@ -118,6 +138,7 @@ def checked(given: Mapping[str, Any]) -> Profile:
     for key, kind in (("packaging", Packaging), ("release", Release)):
         if getattr(made, key) not in get_args(kind):
             raise InvalidInput(what=f"{key} is {' or '.join(get_args(kind))}, not {getattr(made, key)!r}.")
+    _ = made.requirements
     if made.keep_days > made.longest_keep_days:
         raise InvalidInput(what="keep_days is more than longest_keep_days.")
     return made

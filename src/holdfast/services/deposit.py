@@ -18,14 +18,16 @@ from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import datasets, uploads
 from holdfast.errors import Conflict, HoldfastError, InvalidInput
+from holdfast.model.metadata import RESERVED, digest, missing
 from holdfast.model.names import printable
 from holdfast.model.profile import DEFAULT, Profile
 from holdfast.model.rights import Person
 from holdfast.services import landing, profiles
-from holdfast.services.archive import Archive, dataset_row, described
+from holdfast.services.archive import Archive, contract, dataset_row, described
+from holdfast.services.index import index
+from holdfast.services.metadata import by_hand
 
 _TITLE_LIMIT: Final = 1000  # characters
-_METADATA_LIMIT: Final = 1000  # keys given by hand
 _CHAIN: Final = 100  # datasets that extend one another
 
 
@@ -58,27 +60,28 @@ def insert(
     archive: Archive, conn: Connection, wish: Wish, *, ident: str, person: Person, source: bytes, landing: bool
 ) -> None:
     """Add a dataset in the caller's transaction. Raises as `create`."""
-    if not wish.title.strip() or len(wish.title) > _TITLE_LIMIT or len(wish.metadata) > _METADATA_LIMIT:
-        raise InvalidInput(
-            what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters and at most {_METADATA_LIMIT} keys."
-        )
-    group, metadata = wish.group, dict(wish.metadata)
+    if not wish.title.strip() or len(wish.title) > _TITLE_LIMIT:
+        raise InvalidInput(what=f"A dataset needs a title of 1 to {_TITLE_LIMIT} characters.")
+    group, metadata = wish.group, by_hand(wish.metadata)
     name = wish.profile or DEFAULT
     if wish.extends:
         first = _extended(conn, wish.extends)
         name, group = wish.profile or first["profile"], group or first["group"]
-        metadata = {**first["metadata"], **metadata}
+        inherited = {key: value for key, value in first["metadata"].items() if not key.startswith(RESERVED)}
+        metadata = {**inherited, **metadata}
     profile = profiles.offered(conn, name, role=person.role)
     keep_days = _keep_days(profile, wish.keep_days)
+    lacking = [] if landing else lacks(profile, metadata)
     datasets.run(
         conn, "insert", id=ident, site=archive.site, title=wish.title.strip(), owner=person.name, profile=profile.name,
-        profile_version=profile.version, server=archive.settings.site.server, source=source, metadata=Jsonb(metadata),
+        profile_version=profile.version, server=archive.settings.site.server, source=source, metadata=Jsonb(metadata), digest=digest(metadata),
         group=group, landing=landing, extends=wish.extends, keep_days=keep_days,
     )  # fmt: skip
     events.add(
         conn, archive.site, "dataset.registered", dataset=ident, person=person.name, title=wish.title,
-        profile=profile.name, extends=wish.extends,
+        profile=profile.name, extends=wish.extends, lacking=lacking,
     )  # fmt: skip
+    index(conn, dataset=ident)
 
 
 def _extended(conn: Connection, ident: str) -> Mapping[str, Any]:
@@ -103,7 +106,7 @@ def _keep_days(profile: Profile, wanted: int | None) -> int | None:
 def close(archive: Archive, dataset: str, *, person: str) -> None:
     """Have a dataset closed: nothing is added from now on, and its files go onto their tapes. Idempotent.
 
-    Raises NotFound, Conflict (it is deleted, or a file is still being sent), InvalidInput (it is empty).
+    Raises NotFound, Conflict (it is deleted, or a file is still being sent), InvalidInput (it is empty, or lacks metadata).
     """
     with archive.database.transaction() as conn:
         conn.execute("select from dataset where id = %s for update", [dataset])
@@ -124,6 +127,7 @@ def close(archive: Archive, dataset: str, *, person: str) -> None:
             )
         if not row["files"]:
             raise InvalidInput(what=f"Dataset {dataset} holds no files: add some before you close it, or delete it.")
+        lacking = lacks(contract(row), row["metadata"])
         datasets.first(conn, "close_wanted", id=dataset)
         events.add(
             conn,
@@ -133,8 +137,18 @@ def close(archive: Archive, dataset: str, *, person: str) -> None:
             person=person,
             files=row["files"],
             bytes=row["bytes"],
+            lacking=lacking,
         )
         jobs.defer(conn, "survey", dataset)
+
+
+def lacks(profile: Profile, metadata: Mapping[str, Any]) -> list[str]:
+    """Return what metadata lack by the contract and may. Raises InvalidInput for what they may not lack."""
+    found = missing(profile.requirements, dict(metadata))
+    refused = [lack.sentence for lack in found if lack.severity == "reject"]
+    if refused:
+        raise InvalidInput(what=f"The profile {profile.name} wants more metadata. {' '.join(refused)}")
+    return [lack.sentence for lack in found]
 
 
 def reopen(archive: Archive, dataset: str, error: HoldfastError) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.model.entry import Entry
+from holdfast.model.metadata import kind_of
 from holdfast.packaging.identity import Identity
 from holdfast.services.archive import contract
 
@@ -38,6 +39,23 @@ def identity(dataset: Row, package: Row, entries: Iterable[Entry]) -> Identity:
     )  # fmt: skip
 
 
+def _typed(value: Any, owner: str) -> dict[str, Any]:
+    """Return a value of the metadata as it travels: in one form for all types."""
+    kind = kind_of(value)
+    plain = {"value": value} if not isinstance(value, dict) else {"value": value[kind]} if kind in value else value
+    return {"type": kind, **plain, "source": owner}
+
+
+def of_document(typed: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata as the catalogue keeps them, from those of a package. Raises KeyError, TypeError."""
+    return {
+        key: {item["type"]: item["value"]} if item["type"] in {"date", "binary"}
+        else {"value": item["value"], "unit": item["unit"]} if "unit" in item
+        else item["value"]
+        for key, item in typed.items()
+    }  # fmt: skip
+
+
 def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:
     """Return the documents of a dataset by their names in the bag."""
     created = dataset["created_at"].isoformat()
@@ -49,10 +67,7 @@ def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:
         "created_at": created,
         "segments": dataset["segments"],
         "profile": dataset["contract"],
-        "metadata": {
-            key: {"type": "string" if isinstance(value, str) else "number", "value": value, "source": dataset["owner"]}
-            for key, value in dataset["metadata"].items()
-        },
+        "metadata": {key: _typed(value, dataset["owner"]) for key, value in dataset["metadata"].items()},
     }
     datacite = {
         "schemaVersion": "http://datacite.org/schema/kernel-4",

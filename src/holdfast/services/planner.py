@@ -32,6 +32,7 @@ from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
 from holdfast.services.free import release_landing
 from holdfast.services.health import notice
+from holdfast.services.index import index
 from holdfast.services.login import expire_attempts
 from holdfast.services.mounts import survey_mounts
 from holdfast.services.pack import close_if_packed, plan_copies, sweep_staging
@@ -89,6 +90,8 @@ def plan(archive: Archive, *, thorough: bool = True) -> int:
     """
     with archive.database.transaction() as conn:
         _forget_the_dead(archive, conn)
+    with archive.database.transaction() as conn:
+        index(conn, limit=_BATCH)
     if thorough:
         _look_at_library(archive)
         with archive.database.transaction() as conn:

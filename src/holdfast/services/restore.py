@@ -30,6 +30,7 @@ from holdfast.packaging.plain import Sidecar, parse_sidecar, read_sidecar
 from holdfast.packaging.reader import Source, open_package
 from holdfast.packaging.tapemanifest import Listed, Manifest
 from holdfast.services.archive import Archive
+from holdfast.services.documents import of_document
 from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE
 from holdfast.services.twins import files_of
 from holdfast.tape.library import FileOnTape
@@ -169,7 +170,7 @@ def _restore(conn: Connection, file: FileOnTape, package: str, opened: Opened) -
     try:
         about: dict[str, Any] = json.loads(opened.documents["metadata/dataset.json"])
         contract = Profile.from_json(about["profile"])
-        metadata = {key: item["value"] for key, item in about["metadata"].items()}
+        metadata = of_document(about["metadata"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotAPackage(name=file.name, why="its metadata cannot be read") from error
     profiles.run(conn, "insert", name=contract.name, version=contract.version, body=Jsonb(about["profile"]))

@@ -20,6 +20,7 @@ from holdfast.catalog.queries import copies, datasets, landed, packages, release
 from holdfast.errors import NotFound
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
+from holdfast.model.metadata import brief
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services import landing
@@ -42,7 +43,7 @@ def dataset(archive: Archive, ident: str) -> DatasetDetail:
     """Return all that is known of a dataset. Raises NotFound."""
     with archive.database.transaction() as conn:
         row = dataset_row(conn, ident)
-        made = _packages(conn, ident)
+        made = _packages(conn, [ident])[ident]
         return DatasetDetail(**_dataset(row, made), packages=made, pending=_pending(archive, row, made))
 
 
@@ -54,7 +55,18 @@ def dataset_list(
     at, ident = before or (None, None)
     with archive.database.transaction() as conn:
         rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted, sight=sight)
-        return [Dataset(**_dataset(row, _packages(conn, row["id"]))) for row in rows]
+        return _in_list(conn, rows)
+
+
+def datasets_by_id(conn: Connection, idents: Sequence[str]) -> list[Dataset]:
+    """Return datasets in this order; one that is gone is left out."""
+    there = {row["id"]: row for row in datasets.all(conn, "by_ids", ids=list(idents))}
+    return _in_list(conn, [there[ident] for ident in idents if ident in there])
+
+
+def _in_list(conn: Connection, rows: Sequence[Row]) -> list[Dataset]:
+    made = _packages(conn, [row["id"] for row in rows])
+    return [Dataset(**{**_dataset(row, made[row["id"]]), "metadata": brief(row["metadata"])}) for row in rows]
 
 
 def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
@@ -88,22 +100,20 @@ def problem_of(row: Row) -> Problem | None:
     return Problem(**row["problem"]) if row["problem"] else None
 
 
-def _packages(conn: Connection, ident: str) -> list[Package]:
+def _packages(conn: Connection, idents: Sequence[str]) -> dict[str, list[Package]]:
+    """Return the packages of each dataset, in few questions however many these are."""
     by_package: dict[str, list[Copy]] = {}
-    for row in copies.all(conn, "of_dataset", dataset=ident):
+    for row in copies.all(conn, "of_datasets", datasets=list(idents)):
         keep = Copy.model_fields.keys() - {"blake3", "problem"}
         copy = Copy(**{key: row[key] for key in keep}, blake3=row["digest"], problem=problem_of(row))
         by_package.setdefault(row["package"], []).append(copy)
     keep = Package.model_fields.keys() - {"blake3", "copies", "problem"}
-    return [
-        Package(
-            **{key: row[key] for key in keep},
-            blake3=row["digest"],
-            copies=by_package.get(row["id"], []),
-            problem=problem_of(row),
-        )
-        for row in packages.all(conn, "of_dataset", dataset=ident)
-    ]
+    found: dict[str, list[Package]] = {ident: [] for ident in idents}
+    for row in packages.all(conn, "of_datasets", datasets=list(idents)):
+        made = {key: row[key] for key in keep}
+        package = Package(**made, blake3=row["digest"], copies=by_package.get(row["id"], []), problem=problem_of(row))
+        found[row["dataset"]].append(package)
+    return found
 
 
 def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:

@@ -20,6 +20,7 @@ from holdfast.web.api import (
     drives,
     grants,
     groups,
+    metadata,
     people,
     profiles,
     requests,
@@ -81,8 +82,8 @@ def create_app(archive: Archive) -> FastAPI:
     problems.describe(app)
     app.add_middleware(BodyLimit)
     for module in (
-        datasets, deletion, deposit, drives, grants, groups, people, profiles, requests, signin, statistics, status,
-        tapes, uploads,
+        datasets, deletion, deposit, drives, grants, groups, metadata, people, profiles, requests, signin, statistics,
+        status, tapes, uploads,
     ):  # fmt: skip
         app.include_router(module.router, prefix=PREFIX)
     return app

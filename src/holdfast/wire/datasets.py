@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from holdfast.wire.metadata import VALUE, Values
 from holdfast.wire.model import Model, Pending, Problem
 
 
@@ -23,7 +24,7 @@ class DatasetWish(Model):
     profile: str | None = Field(
         default=None, max_length=100, description="none: that of the dataset that it extends, else twin-tape"
     )
-    metadata: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    metadata: Values = Field(default_factory=dict, description=VALUE)
     group: str | None = Field(
         default=None,
         max_length=200,
@@ -93,7 +94,7 @@ class Dataset(Model):
     landing: bool = Field(description="made by adding files; its source is a folder of the archive's own")
     closing: bool = Field(description="somebody has it closed; nothing can be added any more")
     extends: str | None
-    metadata: dict[str, Any]
+    metadata: Values = Field(description="in a list without the values that are longer than 1,000 characters")
     files: int
     bytes: int
     created_at: datetime
@@ -112,10 +113,21 @@ class DatasetDetail(Dataset):
     pending: list[Pending]
 
 
+class FacetValue(Model):
+    """A value, and how many of the datasets have it."""
+
+    value: str
+    count: int
+
+
 class DatasetPage(Model):
-    """Some datasets, the newest first; `next` asks for more."""
+    """Some datasets, the newest first unless sorted otherwise; `next` asks for more."""
 
     items: list[Dataset]
+    count: int | None = Field(default=None, description="of a search: how many datasets there are on all pages")
+    count_exact: bool = Field(default=True, description="false: the count is an estimate, as of all that is common")
+    facets: dict[str, list[FacetValue]] = Field(default_factory=dict, description="the most frequent values of keys")
+    facets_complete: bool = Field(default=True, description="false: only the newest 10,000 datasets were counted")
     next: str | None = None
 
 

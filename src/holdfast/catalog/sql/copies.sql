@@ -23,6 +23,10 @@ where package = %(package)s and copy.state in ('written', 'verified', 'suspect')
 -- of_dataset --
 select copy.* from copy join package on package.id = copy.package where dataset = %(dataset)s order by segment, number, copy.id
 
+-- of_datasets --
+select copy.* from copy join package on package.id = copy.package
+where dataset = any(%(datasets)s) order by segment, number, copy.id
+
 -- of_manifest --
 -- What a tape has of these packages, in the order in which it lies there.
 select copy.package, start_block, written_at, verified_at from copy join package on package.id = copy.package

@@ -1,8 +1,8 @@
 -- insert --
-insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, "group", landing,
-                     extends, keep_days)
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, metadata_digest, "group",
+                     landing, extends, keep_days)
 values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
-        %(metadata)s, %(group)s, %(landing)s, %(extends)s, %(keep_days)s)
+        %(metadata)s, %(digest)s, %(group)s, %(landing)s, %(extends)s, %(keep_days)s)
 
 -- restore --
 -- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.
@@ -16,6 +16,11 @@ on conflict (id) do nothing
 select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where id = %(id)s
+
+-- by_ids --
+select dataset.*, profile.body as contract from dataset
+join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+where id = any(%(ids)s)
 
 -- by_source --
 select id, title, state, created_at, source_released_at from dataset

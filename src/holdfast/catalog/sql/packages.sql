@@ -17,6 +17,10 @@ select * from package where id = %(id)s
 select id, dataset, segment, state, packaging, name, files, payload, packed_files, packed_bytes, size, digest, problem
 from package where dataset = %(dataset)s order by segment
 
+-- of_datasets --
+select id, dataset, segment, state, packaging, name, files, payload, packed_files, packed_bytes, size, digest, problem
+from package where dataset = any(%(datasets)s) order by dataset, segment
+
 -- claim --
 update package set state = 'packing', attempt = attempt + 1, packed_files = 0, packed_bytes = 0
 where id = %(id)s and state = any(%(from)s) returning *

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from holdfast.errors import InvalidInput
-from holdfast.services import check, deposit, free, register, show
+from holdfast.services import check, deposit, free, register, search, show
 from holdfast.services.groups import may_in_group
 from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
@@ -22,6 +23,12 @@ from holdfast.wire.requests import Release, ReleaseWish
 router = APIRouter(tags=["datasets"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=8192)]
+QueryText = Annotated[
+    str | None,
+    Query(max_length=4000, description="CQL2-text, or words: instrument = 'P06' AND energy BETWEEN 12 AND 13 keV"),
+]
+SortText = Annotated[str, Query(max_length=1025, description="a key, or -KEY for the largest first; created")]
+Facets = Annotated[Sequence[str], Query(max_length=10, description="keys whose values are counted")]
 PathText = Annotated[str, Query(max_length=4096)]
 
 
@@ -51,9 +58,16 @@ def make_dataset(
 
 @router.get("/datasets", responses=responses())
 def datasets(
-    archive: TheArchive, person: Visitor, cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False
-) -> DatasetPage:
-    """List datasets, the newest first."""
+    archive: TheArchive, person: Visitor, q: QueryText = None, sort: SortText = "", facets: Facets = (),
+    cursor: Cursor = None, limit: Limit = 50, *, deleted: bool = False,
+) -> DatasetPage:  # fmt: skip
+    """List datasets, the newest first; with `q`, `sort` or `facets`, search them."""
+    if q is not None or sort or facets:
+        if deleted:
+            raise InvalidInput(what="Deleted datasets are listed, not searched: leave q, sort and facets out.")
+        after = paging.take(cursor, 2 if sort.removeprefix("-") in {"", "created"} else 3)
+        page, end = search.find(archive, q or "", sort=sort, after=after, limit=limit, keys=facets, sight=sight(person))
+        return page.model_copy(update={"next": paging.give(*end) if end else None})
     items = show.dataset_list(
         archive, before=paging.take_time(cursor), limit=limit, deleted=deleted, sight=sight(person)
     )
