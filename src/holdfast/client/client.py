@@ -3,16 +3,11 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Final, NoReturn, Self, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-import httpx
-from pydantic import BaseModel
-
-from holdfast.errors import Refused, Unreachable
+from holdfast.client.connection import segment
+from holdfast.client.content import Content
 from holdfast.wire.datasets import (
     CheckAsked,
     Dataset,
@@ -48,39 +43,9 @@ from holdfast.wire.tapes import (
     TapeWish,
 )
 
-_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
-_TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
-M = TypeVar("M", bound=BaseModel)
 
-
-class Client:
-    """A connection to an archive."""
-
-    def __init__(self, url: str, token: str) -> None:
-        """`url` is the server's address without a path, `token` a token of it."""
-        self._url = url
-        headers = {"Authorization": f"Bearer {token}"}
-        self._http = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1",
-            headers=headers,
-            timeout=_TIMEOUT,
-            trust_env=False,
-            verify=url.startswith("https:"),  # reading the certificates of the world takes as long as a whole call
-        )
-
-    def __enter__(self) -> Self:
-        """Return the client itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connection."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._http.close()
+class Client(Content):
+    """A connection to an archive, with all calls."""
 
     # ---- datasets ----
 
@@ -108,15 +73,15 @@ class Client:
 
     def dataset(self, dataset: str) -> DatasetDetail:
         """Return all that is known of a dataset."""
-        return self._get(f"/datasets/{_segment(dataset)}", DatasetDetail)
+        return self._get(f"/datasets/{segment(dataset)}", DatasetDetail)
 
     def files(self, dataset: str, *, prefix: str = "") -> Iterator[File]:
         """Yield the files of a dataset in path order, or those at and below `prefix`."""
-        return self._pages(f"/datasets/{_segment(dataset)}/files", prefix=prefix)
+        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix)
 
     def folder(self, dataset: str, path: str = "") -> Iterator[File]:
         """Yield what is directly in a folder of a dataset."""
-        return self._pages(f"/datasets/{_segment(dataset)}/folder", path=path)
+        return self._pages(f"/datasets/{segment(dataset)}/folder", path=path)
 
     def find(self, name: str, *, limit: int = 100) -> list[FoundFile]:
         """Return files with this name in any dataset."""
@@ -124,15 +89,15 @@ class Client:
 
     def check(self, dataset: str) -> CheckAsked:
         """Have all copies of a dataset read again."""
-        return self._post(f"/datasets/{_segment(dataset)}/check", None, CheckAsked)
+        return self._post(f"/datasets/{segment(dataset)}/check", None, CheckAsked)
 
     def release(self, dataset: str, *, apply: bool, key: str = "") -> Release:
         """Plan, and with `apply` do, the removal of a dataset's source."""
-        return self._post(f"/datasets/{_segment(dataset)}/release", ReleaseWish(apply=apply), Release, key)
+        return self._post(f"/datasets/{segment(dataset)}/release", ReleaseWish(apply=apply), Release, key)
 
     def released(self, release: str) -> Release:
         """Return how far a release is."""
-        return self._get(f"/releases/{_segment(release)}", Release)
+        return self._get(f"/releases/{segment(release)}", Release)
 
     # ---- requests ----
 
@@ -149,15 +114,15 @@ class Client:
 
     def keep(self, request: str, seconds: float) -> Request:
         """Keep what was staged for so long from now."""
-        return self._post(f"/requests/{_segment(request)}/keep", KeepWish(seconds=seconds), Request)
+        return self._post(f"/requests/{segment(request)}/keep", KeepWish(seconds=seconds), Request)
 
     def unstage(self, request: str) -> Request:
         """Have what was staged removed from the buffer now."""
-        return self._post(f"/requests/{_segment(request)}/unstage", None, Request)
+        return self._post(f"/requests/{segment(request)}/unstage", None, Request)
 
     def request(self, request: str) -> Request:
         """Return how far a request is."""
-        return self._get(f"/requests/{_segment(request)}", Request)
+        return self._get(f"/requests/{segment(request)}", Request)
 
     def requests(self) -> RequestPage:
         """Return the newest requests."""
@@ -165,11 +130,11 @@ class Client:
 
     def cancel(self, request: str) -> Request:
         """End a request; what was delivered stays."""
-        return self._post(f"/requests/{_segment(request)}/cancel", None, Request)
+        return self._post(f"/requests/{segment(request)}/cancel", None, Request)
 
     def prioritise(self, request: str, priority: int) -> Request:
         """Change how soon a request is served; each step, from -10 to 10, doubles its weight."""
-        return self._post(f"/requests/{_segment(request)}/priority", PriorityWish(priority=priority), Request)
+        return self._post(f"/requests/{segment(request)}/priority", PriorityWish(priority=priority), Request)
 
     # ---- the archive ----
 
@@ -199,19 +164,19 @@ class Client:
 
     def tape(self, serial: str) -> TapeDetail:
         """Return all that is known of a tape."""
-        return self._get(f"/tapes/{quote(serial, safe='')}", TapeDetail)
+        return self._get(f"/tapes/{segment(serial)}", TapeDetail)
 
     def disable_tape(self, serial: str, reason: str) -> TapeDetail:
         """Take a tape out of use."""
-        return self._post(f"/tapes/{quote(serial, safe='')}/disable", TapeWish(reason=reason), TapeDetail)
+        return self._post(f"/tapes/{segment(serial)}/disable", TapeWish(reason=reason), TapeDetail)
 
     def enable_tape(self, serial: str) -> TapeDetail:
         """Take a tape into use again."""
-        return self._post(f"/tapes/{quote(serial, safe='')}/enable", None, TapeDetail)
+        return self._post(f"/tapes/{segment(serial)}/enable", None, TapeDetail)
 
     def retire_tape(self, serial: str, *, apply: bool = False) -> Retirement:
         """Plan that a tape leaves for good; `apply` does it."""
-        return self._post(f"/tapes/{quote(serial, safe='')}/retire", RetireWish(apply=apply), Retirement)
+        return self._post(f"/tapes/{segment(serial)}/retire", RetireWish(apply=apply), Retirement)
 
     def add_tape(self, tape: NewTape) -> TapeDetail:
         """Take a new tape into use; a simulated one is made."""
@@ -219,7 +184,7 @@ class Client:
 
     def export_tape(self, serial: str, reason: str) -> TapeDetail:
         """Note that a tape is taken out of the library on purpose."""
-        return self._post(f"/tapes/{quote(serial, safe='')}/export", TapeWish(reason=reason), TapeDetail)
+        return self._post(f"/tapes/{segment(serial)}/export", TapeWish(reason=reason), TapeDetail)
 
     def repack_tapes(self, serials: Sequence[str], *, media: str = "", apply: bool = False) -> Repack:
         """Plan that tapes, or all of a media type, are emptied onto others; `apply` begins."""
@@ -231,11 +196,11 @@ class Client:
 
     def disable_drive(self, drive: str, reason: str) -> Drive:
         """Take a drive out of use; one in use is out when its tape is."""
-        return self._post(f"/drives/{_segment(drive)}/disable", DriveWish(reason=reason), Drive)
+        return self._post(f"/drives/{segment(drive)}/disable", DriveWish(reason=reason), Drive)
 
     def enable_drive(self, drive: str) -> Drive:
         """Take a drive into use again."""
-        return self._post(f"/drives/{_segment(drive)}/enable", None, Drive)
+        return self._post(f"/drives/{segment(drive)}/enable", None, Drive)
 
     def mounts(self, *, tape: str | None = None, drive: str | None = None, limit: int = 50) -> MountPage:
         """Return the newest mounts, of one tape, of one drive, or all."""
@@ -260,37 +225,3 @@ class Client:
             yield from page.items
             if (cursor := page.next) is None:
                 return
-
-    def _get(self, route: str, kind: type[M], /, **query: Any) -> M:
-        params = {key: value for key, value in query.items() if value is not None}
-        return kind.model_validate_json(self._call("GET", route, params=params).content)
-
-    def _post(self, path: str, wish: BaseModel | None, kind: type[M], key: str = "") -> M:
-        headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
-        content = wish.model_dump_json() if wish else None
-        return kind.model_validate_json(self._call("POST", path, content=content, headers=headers).content)
-
-    def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
-        for left in range(_TRIES - 1, -1, -1):
-            try:
-                response = self._http.request(method, path, **how)
-            except httpx.TransportError as error:
-                if left and not isinstance(error, httpx.ConnectError):
-                    continue
-                raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
-            break
-        if not response.is_success:
-            self._refuse(response)
-        return response
-
-    def _refuse(self, response: httpx.Response) -> NoReturn:
-        try:
-            found = response.json()
-            details = dict(found.get("details", {}))
-            raise Refused(**{**details, "detail": found["detail"], "code": found["code"]})
-        except (ValueError, KeyError, AttributeError):
-            raise Unreachable(url=self._url, why=f"it answered {response.status_code}") from None
-
-
-def _segment(name: str) -> str:
-    return quote(name, safe="")

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast import __version__
 from holdfast.services.archive import Archive
 from holdfast.web import problems
-from holdfast.web.api import datasets, drives, requests, statistics, status, tapes
+from holdfast.web.api import datasets, downloads, drives, links, requests, statistics, status, tapes
 
 _BODY_LIMIT = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 PREFIX = "/api/v1"
@@ -62,7 +62,7 @@ def create_app(archive: Archive) -> FastAPI:
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit)
-    for module in (datasets, drives, requests, statistics, status, tapes):
+    for module in (datasets, downloads, drives, links, requests, statistics, status, tapes):
         app.include_router(module.router, prefix=PREFIX)
     return app
 

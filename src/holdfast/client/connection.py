@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connection under all calls: what is sent, what is tried again, and how a refusal is told."""
+
+from __future__ import annotations
+
+import secrets
+from types import TracebackType
+from typing import Any, Final, NoReturn, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel
+
+from holdfast.errors import Refused, Unreachable
+
+_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
+_TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
+M = TypeVar("M", bound=BaseModel)
+
+
+class Connection:
+    """A connection to an archive."""
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """`url` is the server's address without a path, `token` a token of it; what is public needs none."""
+        self._url = url
+        self._http = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/v1",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=_TIMEOUT,
+            trust_env=False,
+            verify=url.startswith("https:"),  # reading the certificates of the world takes as long as a whole call
+        )
+
+    @property
+    def url(self) -> str:
+        """The server's address, without a path."""
+        return self._url.rstrip("/")
+
+    def __enter__(self) -> Self:
+        """Return the client itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _get(self, route: str, kind: type[M], /, **query: Any) -> M:
+        params = {key: value for key, value in query.items() if value is not None}
+        return kind.model_validate_json(self._call("GET", route, params=params).content)
+
+    def _post(self, path: str, wish: BaseModel | None, kind: type[M], key: str = "") -> M:
+        return kind.model_validate_json(self._send("POST", path, wish, key).content)
+
+    def _put(self, path: str, wish: BaseModel, kind: type[M], /, **query: Any) -> M:
+        return kind.model_validate_json(self._send("PUT", path, wish, params=query).content)
+
+    def _delete(self, path: str, kind: type[M]) -> M:
+        return kind.model_validate_json(self._call("DELETE", path).content)
+
+    def _send(self, method: str, path: str, wish: BaseModel | None, key: str = "", **how: Any) -> httpx.Response:
+        headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
+        content = wish.model_dump_json() if wish else None
+        return self._call(method, path, content=content, headers=headers, **how)
+
+    def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                response = self._http.request(method, path, **how)
+            except httpx.TransportError as error:
+                if left and not isinstance(error, httpx.ConnectError):
+                    continue
+                raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+            break
+        if not response.is_success:
+            self._refuse(response)
+        return response
+
+    def _refuse(self, response: httpx.Response) -> NoReturn:
+        try:
+            found = response.json()
+            details = dict(found.get("details", {}))
+            raise Refused(**{**details, "detail": found["detail"], "code": found["code"]})
+        except (ValueError, KeyError, AttributeError):
+            raise Unreachable(url=self._url, why=f"it answered {response.status_code}") from None
+
+
+def segment(name: str) -> str:
+    """Return a name as one part of a path."""
+    return quote(name, safe="")
