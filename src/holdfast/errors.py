@@ -5,7 +5,7 @@
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
     │   │   NotAPackage, UnsafePackage, UploadDamaged, UnfitFile
-    ├── NotAllowed            the caller may not (NotSignedIn, PasswordChangeNeeded)
+    ├── NotAllowed            the caller may not (NotSignedIn, PasswordNeeded, PasswordChangeNeeded)
     ├── TransientError        wait, it is tried again
     │   ├── Busy, NoSpace (LandingFull), DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable,
     │   │   TooManyAttempts
@@ -155,6 +155,13 @@ class NotSignedIn(NotAllowed):
     def __init__(self, what: str = "This needs a token.") -> None:
         """`what` is said; it is the same whether or not the thing exists (P8)."""
         super().__init__(what=what)
+
+
+class PasswordNeeded(NotSignedIn):
+    """A share link has a password."""
+
+    code = "password-needed"
+    advice = "Give the password of the link; any user name will do."
 
 
 class PasswordChangeNeeded(NotAllowed):

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from holdfast.cli.download import compare
 from holdfast.cli.exits import PARTIAL, exit_of_code
 from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import Bar, give, progress, say, size
@@ -124,12 +126,19 @@ def _done(copy: Copy, size: int, under_way: str, ended: set[str]) -> int:
 
 
 @click.command()
-@click.argument("dataset", metavar="ID")
+@click.argument("dataset", metavar="ID|DIR")
+@click.option("--against", metavar="ID", help="Compare the folder DIR of this machine with dataset ID instead.")
 @json_option
 @data_option
-def verify(dataset: str, as_json: bool, data: str) -> None:
-    """Read all copies of dataset ID again from their tapes and compare them with their checksums."""
+def verify(dataset: str, against: str | None, as_json: bool, data: str) -> None:
+    """Read all copies of dataset ID again from their tapes and compare them with their checksums.
+
+    With --against, compare a folder of this machine with what was archived.
+    """
     with connect(data) as client:
+        if against:
+            compare(client, against, Path(dataset), as_json=as_json)
+            return
         asked = client.check(dataset)
         wanted = set(asked.copies)
         with progress(shown=not as_json) as bar:

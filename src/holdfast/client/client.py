@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from holdfast.client.connection import segment
+from holdfast.client.content import Content
 from holdfast.client.deposit import Deposits
 from holdfast.client.grants import Grants
 from holdfast.client.groups import Groups
@@ -49,7 +50,7 @@ from holdfast.wire.tapes import (
 )
 
 
-class Client(People, Groups, Grants, Deposits, Profiles, MetadataCalls):
+class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls):
     """A connection to an archive, with all calls."""
 
     # ---- datasets ----

@@ -32,6 +32,11 @@ class Connection:
             verify=url.startswith("https:"),  # reading the certificates of the world takes as long as a whole call
         )
 
+    @property
+    def url(self) -> str:
+        """The server's address, without a path."""
+        return self._url.rstrip("/")
+
     def __enter__(self) -> Self:
         """Return the client itself."""
         return self

@@ -26,7 +26,7 @@ USABLE: Final[Mapping[SiteRole, tuple[Scope, ...]]] = {  # what a token of someb
     "member": ("read", "write"),
     "visitor": ("read",),
 }
-PUBLIC: Final[frozenset[Action]] = frozenset({"see"})  # what a visitor may do to what is shared with everyone
+PUBLIC: Final[frozenset[Action]] = frozenset({"see", "read"})  # what a visitor may do to what is shared with everyone
 Verdict = Literal["yes", "no", "hidden", "not now", "sign in"]  # 200, 403, 404, 409, 401
 STATES: Final = tuple(MOVES["dataset"])
 THERE: Final = tuple(state for state in STATES if state != "deleted")

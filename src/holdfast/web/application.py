@@ -17,9 +17,11 @@ from holdfast.web.api import (
     datasets,
     deletion,
     deposit,
+    downloads,
     drives,
     grants,
     groups,
+    links,
     metadata,
     people,
     profiles,
@@ -82,8 +84,8 @@ def create_app(archive: Archive) -> FastAPI:
     problems.describe(app)
     app.add_middleware(BodyLimit)
     for module in (
-        datasets, deletion, deposit, drives, grants, groups, metadata, people, profiles, requests, signin, statistics,
-        status, tapes, uploads,
+        datasets, deletion, deposit, downloads, drives, grants, groups, links, metadata, people, profiles, requests,
+        signin, statistics, status, tapes, uploads,
     ):  # fmt: skip
         app.include_router(module.router, prefix=PREFIX)
     return app

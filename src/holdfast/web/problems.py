@@ -21,6 +21,7 @@ from holdfast.errors import (
     NotFound,
     NotSignedIn,
     OperatorNeeded,
+    PasswordNeeded,
     TooManyAttempts,
     TransientError,
     UsageError,
@@ -68,7 +69,7 @@ def install(app: FastAPI) -> None:
         title = (type(error).__doc__ or error.code).splitlines()[0]
         response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
         if isinstance(error, NotSignedIn):
-            response.headers["WWW-Authenticate"] = "Bearer"
+            response.headers["WWW-Authenticate"] = "Basic" if isinstance(error, PasswordNeeded) else "Bearer"
         if isinstance(error, DatabaseUnavailable):
             response.headers["Retry-After"] = "5"
         if isinstance(error, TooManyAttempts):

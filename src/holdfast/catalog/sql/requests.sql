@@ -199,3 +199,15 @@ update request set evicted_at = now(), problem = case when state = 'expired' the
 -- What needs the copies of a dataset: requests that are not done, and folders in the buffer that only go when there are copies.
 select id from request where dataset = %(dataset)s and (state in ('asked', 'waiting', 'recalling', 'ready')
   or (state = 'expired' and keep is not null and evicted_at is null))
+
+-- staged --
+-- What is in the buffer, that which stays longest first; `failed_files` could not be had from any tape.
+select id, selection, destination, failed_files from request
+where dataset = %(dataset)s and keep is not null and state = 'ready' and evicted_at is null and expires_at > now()
+order by expires_at desc
+
+-- staging --
+-- What a person has brought into the buffer now.
+select id, selection from request
+where dataset = %(dataset)s and person = %(person)s and keep is not null and state in ('asked', 'waiting', 'recalling')
+order by id

@@ -1,0 +1,42 @@
+-- insert --
+insert into link (id, dataset, path, digest, password, label, created_by, expires_at, most)
+values (%(id)s, %(dataset)s, %(path)s, %(digest)s, %(password)s, %(label)s, %(person)s, %(expires_at)s, %(most)s)
+on conflict (id) do nothing
+
+-- of_dataset --
+select * from link where dataset = %(dataset)s order by created_at desc, id desc
+
+-- by_id --
+select * from link where id = %(id)s
+
+-- good --
+-- A link that opens something; `shut`: too many wrong passwords lately.
+select link.*, dataset.title, failures >= %(failures)s and failed_at > now() - make_interval(secs => %(pause)s) as shut
+from link join dataset on dataset.id = link.dataset
+where digest = %(digest)s and revoked_at is null and expires_at > now() and dataset.state = 'closed'
+  and exists (select from person where person.name = link.created_by and person.state = 'active')
+
+-- tried --
+-- Whether the password was right.
+update link set failures = case when %(right)s then 0 else failures + 1 end,
+  failed_at = case when %(right)s then failed_at else now() end
+where id = %(id)s
+
+-- used --
+-- One more download, if one is left. The same one from the same address within an hour, as a program that resumes makes
+-- it, is not counted again.
+with again as (
+  select from link_use where link = %(id)s and address = %(address)s and what = %(what)s and at > now() - interval '1 hour'
+), counted as (
+  update link set downloads = downloads + 1
+  where id = %(id)s and not exists (select from again) and (most is null or downloads < most) returning id
+), noted as (
+  insert into link_use (link, address, what) select id, %(address)s, %(what)s from counted
+)
+select exists (select from counted) or exists (select from again) as allowed
+
+-- revoke --
+update link set revoked_at = now() where id = %(id)s and revoked_at is null returning dataset
+
+-- uses --
+select at, address, what from link_use where link = %(id)s order by id desc limit %(limit)s

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls about the bytes of files: downloads that go on where they ended, checksums, share links."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import httpx
+
+from holdfast.client.connection import Connection, segment
+from holdfast.errors import DigestMismatch, Unreachable
+from holdfast.wire.datasets import File
+from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
+from holdfast.wire.requests import Request
+
+_CHUNK: Final = 1 << 20  # bytes
+_TRIES: Final = 5  # of a download that is cut off; each goes on where the last one ended
+_ACCEPTED: Final = 202
+_PARTIAL: Final = 206
+
+
+class Content(Connection):
+    """The bytes of files, and who may have them."""
+
+    def bring(self, dataset: str, paths: Sequence[str] = ()) -> Request | None:
+        """Have files (none: all) be ready to be downloaded; return the request to follow if they are on tape only."""
+        response = self._call("HEAD", f"/datasets/{segment(dataset)}/bundle", params={"path": list(paths)})
+        if response.status_code != _ACCEPTED:
+            return None
+        return self._get(response.headers["Location"].removeprefix("/api/v1"), Request)
+
+    def download(
+        self, dataset: str, file: File, target: Path, *, progress: Callable[[int], None] = lambda _: None
+    ) -> Request | None:
+        """Download one file to `target`, which has its name only when its checksum matched; go on where one ended.
+
+        `progress` is called with the bytes that came, negative when some have to come again. Returns the request to
+        follow if it is on tape only. Raises DigestMismatch, Refused, Unreachable, and OSError of the disk.
+        """
+        part = target.with_name(target.name + ".holdfast-part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                if found := self._fetch(dataset, file, part, progress):
+                    return found
+                break
+            except httpx.TransportError as error:
+                if not left:
+                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+        if sha512_of(part) != file.sha512:
+            part.unlink()
+            raise DigestMismatch(name=file.path)
+        if file.mtime:
+            os.utime(part, (file.mtime.timestamp(), file.mtime.timestamp()))
+        with part.open("rb") as whole:
+            os.fsync(whole.fileno())
+        part.rename(target)
+        return None
+
+    def _fetch(self, dataset: str, file: File, part: Path, progress: Callable[[int], None]) -> Request | None:
+        begun = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={begun}-", "If-Range": f'"{file.sha512}"'} if 0 < begun < file.size else {}
+        route = f"/datasets/{segment(dataset)}/content/{escaped(file)}"
+        if begun == file.size and part.exists():
+            return None
+        with self._http.stream("GET", route, headers=headers) as response:
+            if response.is_error:
+                response.read()
+                self._refuse(response)
+            if response.status_code == _ACCEPTED:
+                return Request.model_validate_json(response.read())
+            goes_on = response.status_code == _PARTIAL
+            if goes_on:
+                progress(begun)
+            elif begun:
+                part.unlink()
+            with part.open("ab" if goes_on else "wb") as out:
+                for chunk in response.iter_bytes(_CHUNK):
+                    out.write(chunk)
+                    progress(len(chunk))
+        return None
+
+    def checksums(self, dataset: str, paths: Sequence[str] = ()) -> Iterator[bytes]:
+        """Yield the checksums of files (none: all) as `sha512sum -c` reads them, in pieces."""
+        route = f"/datasets/{segment(dataset)}/checksums"
+        with self._http.stream("GET", route, params={"path": list(paths)}) as response:
+            if response.is_error:
+                response.read()
+                self._refuse(response)
+            yield from response.iter_bytes()
+
+    def add_link(self, dataset: str, wish: NewLink) -> Link:
+        """Make a share link; its secret is in this answer only."""
+        return self._post(f"/datasets/{segment(dataset)}/links", wish, Link)
+
+    def links(self, dataset: str) -> list[Link]:
+        """Return the share links of a dataset, the newest first."""
+        return self._get(f"/datasets/{segment(dataset)}/links", LinkPage).items
+
+    def revoke_link(self, link: str) -> Link:
+        """End a share link."""
+        return Link.model_validate_json(self._send("DELETE", f"/links/{segment(link)}", None).content)
+
+    def link_uses(self, link: str) -> list[LinkUse]:
+        """Return the newest downloads through a share link."""
+        return self._get(f"/links/{segment(link)}/uses", LinkUses).items
+
+
+def sha512_of(path: Path) -> str:
+    """Return the SHA-512 of a local file in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha512").hexdigest()
+
+
+def raw_path(file: File) -> bytes:
+    """Return the exact bytes of a path."""
+    return base64.b64decode(file.path_base64) if file.path_base64 else file.path.encode()
+
+
+def escaped(file: File) -> str:
+    """Return the path of a file as it stands in an address."""
+    return quote(raw_path(file), safe="/")

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bytes of files for whoever reads them now: from the source or from the buffer, else brought there first.
+
+Files come from a folder in which they are as they were archived: the source, as long as it was not released and a file
+has the size and time that it had, or what a request has staged and pinned. What is in neither is asked for, and the
+caller is told the request to follow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from holdfast.catalog import listings
+from holdfast.catalog.database import Connection
+from holdfast.catalog.queries import requests
+from holdfast.errors import HoldfastError, InvalidInput, NotFound, NotSignedIn
+from holdfast.model.entry import Packed
+from holdfast.model.names import check_relative, printable
+from holdfast.packaging.sources import SourceFolder, check_unchanged, opened_root
+from holdfast.services.archive import Archive, dataset_row
+from holdfast.services.deliver import ask
+
+_PAGE: Final = 1000  # entries of one look: no transaction stays open while a slow reader takes the bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that can be read now; the descriptor is the caller's to close."""
+
+    descriptor: int
+    packed: Packed
+
+    @property
+    def digest(self) -> bytes:
+        """Its SHA-512."""
+        return self.packed.whole_digest if self.packed.entry.part else self.packed.location.digest
+
+    @property
+    def size(self) -> int:
+        """Its size in bytes."""
+        return self.packed.entry.whole_size if self.packed.entry.part else self.packed.entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What is wanted is on tape only; `request` brings it."""
+
+    request: str
+
+
+def open_file(archive: Archive, dataset: str, path: bytes, *, person: str) -> Opened | Away:
+    """Open a file, or ask for it on behalf of `person`.
+
+    Raises NotFound, InvalidInput (it is a link or a folder), NotSignedIn (it has to come from tape, for nobody), and
+    what `deliver.ask` raises.
+    """
+    check_relative(path)
+    with archive.database.transaction() as conn:
+        packed = listings.find_path(conn, dataset, path)[-1][1]
+        folders = _folders(conn, dataset, [path])
+    if packed.entry.kind != "file":
+        raise InvalidInput(what=f"{printable(path)} is a {packed.entry.kind}, not a file.")
+    for folder in folders:
+        with suppress(HoldfastError), opened_root(folder) as root:
+            return Opened(_open(root, packed), packed)
+    return _away(archive, dataset, [path], person)
+
+
+def select(archive: Archive, dataset: str, paths: Sequence[bytes], *, person: str) -> bytes | Away:
+    """Return a folder that has all files at and below `paths` (none: the whole dataset), or ask for them.
+
+    Raises as `open_file`.
+    """
+    for path in paths:
+        check_relative(path)
+    with archive.database.transaction() as conn:
+        for path in paths:
+            next(listings.walk(conn, dataset, prefix=path), None) or listings.find_path(conn, dataset, path)
+        folders = _folders(conn, dataset, paths)
+    for folder in folders:
+        if all(_is_there(folder, packed) for packed in entries(archive, dataset, paths)):
+            return folder
+    return _away(archive, dataset, paths, person)
+
+
+def entries(archive: Archive, dataset: str, paths: Sequence[bytes]) -> Iterator[Packed]:
+    """Yield what is at and below `paths` (none: the whole dataset), a file in parts by the part that knows the whole."""
+    for prefix in sorted(set(paths)) or [b""]:
+        after = b""
+        while True:
+            with archive.database.transaction() as conn:
+                page = []
+                for _, packed in listings.walk(conn, dataset, prefix=prefix, after=after):
+                    page.append(packed)
+                    if len(page) == _PAGE and listings.is_last(packed):
+                        break
+            yield from filter(listings.is_last, page)
+            if len(page) < _PAGE:
+                break
+            after = page[-1].entry.path
+
+
+@contextmanager
+def reading(folder: bytes, packed: Packed) -> Iterator[int]:
+    """Yield a descriptor of a file below a folder that `select` gave. Raises SourceChanged, SourceUnreadable."""
+    with opened_root(folder) as root:
+        descriptor = _open(root, packed)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open(root: int, packed: Packed) -> int:
+    """Open a file below `root` without following links. Raises SourceChanged, SourceUnreadable."""
+    entry = packed.entry
+    source = SourceFolder(root)
+    try:
+        descriptor = source.open(entry.path)
+    finally:
+        source.close()
+    try:
+        check_unchanged(descriptor, entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
+    except HoldfastError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _is_there(folder: bytes, packed: Packed) -> bool:
+    """Say whether an entry is below a folder as it was archived; links and folders come from the catalogue."""
+    if packed.entry.kind != "file":
+        return True
+    with suppress(HoldfastError), reading(folder, packed):
+        return True
+    return False
+
+
+def _folders(conn: Connection, dataset: str, paths: Sequence[bytes]) -> list[bytes]:
+    """Return the folders in which the files may be: those of requests that staged them, then the source."""
+    row = dataset_row(conn, dataset)
+    staged = requests.all(conn, "staged", dataset=dataset)
+    found = [
+        bytes(item["destination"]) for item in staged if _covers([bytes(path) for path in item["selection"]], paths)
+    ]
+    if row["source"] is not None and row["source_released_at"] is None:
+        found.append(bytes(row["source"]))
+    return found
+
+
+def _covers(selection: Sequence[bytes], paths: Sequence[bytes]) -> bool:
+    if not selection:
+        return True
+    return bool(paths) and all(any(path == one or path.startswith(one + b"/") for one in selection) for path in paths)
+
+
+def _away(archive: Archive, dataset: str, paths: Sequence[bytes], person: str) -> Away:
+    """Have files brought into the buffer, unless this person has them brought already."""
+    if not person:
+        raise NotSignedIn(what="These files are on tape only, and are brought from there for members.")
+    wanted = sorted(set(paths))
+    with archive.database.transaction() as conn:
+        for row in requests.all(conn, "staged", dataset=dataset):
+            if row["failed_files"] and _covers([bytes(path) for path in row["selection"]], wanted):
+                what = printable(wanted[0]) if len(wanted) == 1 else f"all that was asked for (see request {row['id']})"
+                raise NotFound(kind="readable copy of", name=what)
+        for row in requests.all(conn, "staging", dataset=dataset, person=person):
+            if _covers([bytes(path) for path in row["selection"]], wanted):
+                return Away(row["id"])
+    return Away(ask(archive, person=person, dataset=dataset, paths=wanted))

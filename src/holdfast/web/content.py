@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes as answers: one file with ranges, or many as a stream; what is on tape only is answered with its request."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+from urllib.parse import quote, unquote_to_bytes
+
+from fastapi import Request
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from holdfast.errors import HoldfastError
+from holdfast.model.entry import Packed
+from holdfast.model.names import printable
+from holdfast.packaging import bundle
+from holdfast.services import content, show
+from holdfast.services.archive import Archive
+
+# What strangers archive must never run as a page of ours.
+_SAFE: Final = {
+    "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-cache",
+}  # fmt: skip
+_AGAIN: Final = 10  # seconds after which one may ask again for what comes from tape
+_BINARY: Final = "application/octet-stream"
+
+
+class _FileResponse(FileResponse):
+    """A file by its descriptor, which is closed however the answer ends."""
+
+    chunk_size = 1 << 20  # bytes
+
+    def __init__(self, file: content.Opened, **how: Any) -> None:
+        self._descriptor = file.descriptor
+        # Opened anew by the kernel's name for it: what was checked is what is sent, also if its folder is evicted.
+        super().__init__(f"/proc/self/fd/{file.descriptor}", stat_result=os.fstat(file.descriptor), **how)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            os.close(self._descriptor)
+
+
+def path_of(request: Request, behind: str) -> bytes:
+    """Return the exact bytes of the path behind `behind` in the address of a call: names need not be UTF-8."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.url.path).encode()
+    return unquote_to_bytes(raw.partition(b"?")[0].partition(behind.encode())[2])
+
+
+def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *, person: str,
+    count: Callable[[], None] = lambda: None,
+) -> Response:  # fmt: skip
+    """Answer with a file, ranges of it, 304 when the caller has it, or 202 when it has to come from tape.
+
+    `count` is called once the bytes are there, and may raise.
+    """
+    found = content.open_file(archive, dataset, path, person=person)
+    if isinstance(found, content.Away):
+        return away(archive, found)
+    try:
+        count()
+    except HoldfastError:
+        os.close(found.descriptor)
+        raise
+    tag = f'"{found.digest.hex()}"'
+    name = printable(path.rpartition(b"/")[2])
+    headers = {
+        **_SAFE, "ETag": tag, "Repr-Digest": f"sha-512=:{base64.b64encode(found.digest).decode()}:",
+    }  # fmt: skip
+    if tag in [item.strip() for item in request.headers.get("if-none-match", "").split(",")]:
+        os.close(found.descriptor)
+        return Response(status_code=304, headers=headers)
+    return _FileResponse(found, headers=headers, media_type=_BINARY, filename=name)
+
+
+def bundle_answer(
+    archive: Archive, request: Request, dataset: str, paths: Sequence[bytes], *, form: str, person: str, name: str,
+    count: Callable[[], None] = lambda: None,
+) -> Response:  # fmt: skip
+    """Answer with a tar or zip of what is at and below `paths` (none: all), or 202 when it has to come from tape.
+
+    `count` is called once the bytes are there, and may raise.
+    """
+    folder = content.select(archive, dataset, paths, person=person)
+    if isinstance(folder, content.Away):
+        return away(archive, folder)
+    count()
+
+    def entries() -> Iterator[Packed]:
+        return content.entries(archive, dataset, paths)
+
+    headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.{form}"'}
+    kind = f"application/{'x-tar' if form == 'tar' else 'zip'}"
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=kind)
+    make = bundle.tar if form == "tar" else bundle.zipped
+    pieces = make(name, entries, partial(content.reading, folder))
+    return StreamingResponse(pieces, headers=headers, media_type=kind)
+
+
+def checksums_answer(archive: Archive, dataset: str, paths: Sequence[bytes], *, name: str) -> Response:
+    """Answer with the checksums of files, as `sha512sum -c` reads them."""
+    lines = bundle.checksums(content.entries(archive, dataset, paths))
+    headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.sha512"'}
+    return StreamingResponse(lines, headers=headers, media_type="text/plain; charset=utf-8")
+
+
+def away(archive: Archive, found: content.Away) -> Response:
+    """Answer that the files are being brought, with the request to follow."""
+    body = show.request(archive, found.request).model_dump_json()
+    headers = {"Location": f"/api/v1/requests/{found.request}", "Retry-After": f"{_AGAIN}"}
+    return Response(body, status_code=202, headers=headers, media_type="application/json")

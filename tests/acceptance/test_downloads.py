@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Downloads, checksums, comparisons and links on the command line, against a running archive."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from holdfast.testing.program import Up
+
+FILES = {"a.txt": b"alpha", "sub/b.bin": os.urandom(3_000_000), "sub/deep/c": b""}
+
+
+@pytest.fixture(scope="module")
+def dataset(up: Up) -> str:
+    folder = up.sources / "run"
+    for path, content in FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    (folder / "near").symlink_to("a.txt")
+    (folder / "far").symlink_to("/etc/passwd")
+    return str(up.json("archive", folder, "--title", "A run", "--wait")["id"])
+
+
+def test_a_dataset_is_downloaded_and_compared(up: Up, dataset: str, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    up.run("release", dataset, "--apply")  # so that it has to come from tape
+    some = up.json("download", dataset, "sub", "--to", here)
+    assert some == {"files": 2, "bytes": 3_000_000, "wrong": []}
+    (here / "sub" / "b.bin").rename(here / "sub" / "b.bin.holdfast-part")
+    os.truncate(here / "sub" / "b.bin.holdfast-part", 1_000_000)  # as if it had been cut off
+    done = up.run("download", dataset, "--to", here)
+    assert done.returncode == 9
+    assert "far: it is a link to /etc/passwd, which leads out of" in done.stdout
+    assert {p.relative_to(here).as_posix(): p.read_bytes() for p in here.rglob("*") if p.is_file()} == {
+        **FILES, "near": b"alpha",
+    }  # fmt: skip
+    assert not list(here.rglob("*.holdfast-part"))
+    (here / "far").symlink_to("/etc/passwd")
+    right = up.run("verify", here, "--against", dataset)
+    assert (right.returncode, right.stdout) == (0, "5 of 5 files are as they were archived.\n")
+    sums = up.run("checksums", dataset)
+    subprocess.run(["sha512sum", "--quiet", "-c"], cwd=here, input=sums.stdout, text=True, check=True)
+
+
+def test_what_differs_is_named(up: Up, dataset: str, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    up.run("download", dataset, "--to", here)
+    (here / "a.txt").write_bytes(b"ALPHA")
+    (here / "sub" / "deep" / "c").unlink()
+    (here / "new").touch()
+    found = up.run("verify", here, "--against", dataset)
+    assert found.returncode == 7
+    for line in ("a.txt: is different", "sub/deep/c: is missing", "1 files in"):
+        assert line in found.stdout
+    again = up.run("download", dataset, "--to", here)  # never overwrites what is not its own
+    assert "another file is there already" in again.stdout
+    assert (here / "a.txt").read_bytes() == b"ALPHA"
+
+
+def test_a_link_is_for_people_without_an_account(up: Up, dataset: str) -> None:
+    assert up.run("download", dataset, "a.txt", "--to", up.sources.parent / "brought").returncode == 0
+    made = up.run("link", "add", dataset, "a.txt", "--most", "1", "--label", "referee")
+    address = made.stdout.splitlines()[0]
+    with urllib.request.urlopen(f"{address}/content/a.txt") as answer:  # what was brought is there for all who may
+        assert answer.read() == b"alpha"
+    [listed] = up.json("link", "list", dataset)["items"]
+    assert (listed["downloads"], listed["label"]) == (1, "referee")
+    assert up.json("link", "uses", listed["id"])["items"][0]["path"] == "a.txt"
+    assert "has ended" in up.run("link", "revoke", listed["id"]).stdout
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(address)
