@@ -14,26 +14,37 @@ import uvicorn
 from holdfast.testing.proxy import free_port
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import create_app
+from holdfast.web.tls import serving
+
+
+@contextmanager
+def served(site: SmallSite, *, port: int | None = None) -> Iterator[int]:
+    """Serve an archive on a port of its own, which is yielded, in the way its settings want."""
+    port = port or free_port()
+    config = uvicorn.Config(
+        create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off",
+        **serving(site.archive.settings.web),
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert time.monotonic() < deadline
+            assert thread.is_alive()
+            thread.join(0.01)
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @contextmanager
 def client_of(site: SmallSite, *, port: int | None = None) -> Iterator[httpx.Client]:
     """Serve an archive on a port of its own and yield a client with its token."""
-    port = port or free_port()
-    config = uvicorn.Config(create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    serving = threading.Thread(target=server.run)
-    serving.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not server.started:
-            assert time.monotonic() < deadline
-            assert serving.is_alive()
-            serving.join(0.01)
+    with served(site, port=port) as found:
         token = site.archive.settings.token_file.read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{found}", headers=headers, timeout=30, trust_env=False) as client:
             yield client
-    finally:
-        server.should_exit = True
-        serving.join()

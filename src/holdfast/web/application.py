@@ -32,6 +32,7 @@ from holdfast.web.api import (
     tapes,
     uploads,
 )  # fmt: skip
+from holdfast.web.tls import serving
 
 _BODY_LIMIT = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 PREFIX = "/api/v1"
@@ -97,5 +98,5 @@ def serve(archive: Archive) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its starting and stopping is told by others
     uvicorn.run(
         create_app(archive), host=web.host, port=web.port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=5, **serving(web),
     )  # fmt: skip
