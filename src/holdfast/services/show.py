@@ -170,8 +170,8 @@ def _landed(row: Row) -> File:
     """Return a file of an open dataset."""
     mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
     return File(
-        **_path(bytes(row["path"])), kind="file", size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
-        blake3=bytes(row["blake3"]).hex(),
+        **_path(bytes(row["path"])), kind=row["kind"], size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        target=printable(bytes(row["target"])) if row["kind"] == "link" else None, blake3=bytes(row["blake3"]).hex(),
     )  # fmt: skip
 
 

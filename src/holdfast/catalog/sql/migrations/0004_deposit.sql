@@ -20,7 +20,9 @@ create table landed (
     path      bytea       not null,
     size      bigint      not null,
     mtime_ns  bigint      not null,
-    blake3    bytea       not null,                  -- of the bytes as they came
+    blake3    bytea       not null,                  -- of the bytes as they came; of a link, of its target
+    kind      text        not null default 'file' check (kind in ('file', 'link', 'directory')),
+    target    bytea       not null default '',       -- of a link
     person    text        not null,
     at        timestamptz not null default now(),
     primary key (dataset, path)
