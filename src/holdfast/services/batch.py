@@ -67,8 +67,10 @@ def _unpacked(archive: Archive, ident: str, taken: list[Path]) -> Iterator[Arriv
                 if member.issym() or member.isdir():
                     yield _bodiless(member, path)
                     continue
-                if not member.isreg():
-                    raise InvalidInput(what=f"{printable(path)} in the batch is not a file, link or folder.")
+                if not member.isreg() or member.issparse():  # what is sparse may be larger than all that was sent
+                    raise InvalidInput(
+                        what=f"{printable(path)} in the batch is no file, link or folder, or a sparse file."
+                    )
                 file = incoming(archive, f"{ident}.{number}")
                 taken.append(file)
                 arrived = Arrived(file, path, member.size, _mtime_ns(member), b"")

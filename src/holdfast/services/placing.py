@@ -18,6 +18,7 @@ from typing import Final, Self
 from holdfast.errors import Conflict, HoldfastError, InvalidInput
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
+from holdfast.packaging.folders import enter
 
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})
@@ -101,10 +102,7 @@ class Placing:
         self.touched.add(here)
         for component in path.split(b"/") if path else ():
             try:
-                if make:
-                    with suppress(FileExistsError):
-                        os.mkdir(component, dir_fd=at)
-                below = os.open(component, _FOLDER, dir_fd=at)
+                below = enter(component, at, create=make)
             finally:
                 os.close(at)
             at, here = below, here / os.fsdecode(component)
