@@ -18,6 +18,7 @@ from holdfast.catalog.database import Connection
 QUEUES: Final[dict[str, str]] = {
     "survey": "pack",
     "pack": "pack",
+    "extract": "pack",
     "write": "tape",
     "erase": "tape",
     "check": "check",

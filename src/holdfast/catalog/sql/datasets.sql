@@ -110,6 +110,13 @@ update dataset set files = files + %(files)s, bytes = bytes + %(bytes)s where id
 select id from dataset where state = 'open' and source is not null and (not landing or close_wanted is not null)
   and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
 
+-- unextracted --
+select id from dataset where extraction is null and state in ('closing', 'closed') and source_released_at is null
+order by id limit %(limit)s
+
+-- extracted --
+update dataset set extraction = %(extraction)s where id = %(id)s and extraction is null and state <> 'deleted' returning id
+
 -- unclosed --
 select id from dataset where state = 'closing'
   and not exists (select from package where dataset = dataset.id and state in ('planned', 'packing'))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading what files say of themselves, in a process that may die of it and is then started anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Self
+
+from holdfast.formats.kinds import Format
+from holdfast.formats.values import Pair
+
+_WALL: Final = 60.0  # seconds for one file: 20 of them at work, the others waiting for the disk
+_ANSWER: Final = 2_000_000  # bytes
+_END: Final = 5.0  # seconds that a killed process has to be gone; one that waits for a disk stays behind
+_INHERITED: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME")  # no secrets among them
+# No plug-ins of HDF5, whose code anybody could bring along; no threads, which take address space.
+_ENVIRONMENT: Final = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a file says of itself, not checked yet, or why nobody can tell."""
+
+    values: tuple[Pair, ...] = ()
+    problem: str = ""
+
+
+class Reader:
+    """Reads files one after the other; as a context manager it ends its process."""
+
+    def __init__(self, wall: float = _WALL) -> None:
+        """Wait so many seconds for each file."""
+        self._wall = wall
+        self._process: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        """Return itself; a process is started with the first file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._end()
+
+    def read(self, file: int, kind: Format) -> Found:
+        """Return what the open file says; never raises for what is in it. Raises OSError when no process can start."""
+        if self._socket is None:
+            self._start()
+        try:
+            return self._ask(file, kind)
+        except TimeoutError:
+            self._end()
+            return Found(problem=f"reading it took longer than {self._wall:g} seconds")
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            status = self._end()
+            return Found(problem=f"reading it ended the process that did ({_told(status)})")
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | _ENVIRONMENT
+            # -P: modules come from where ours do, never from the folder that we happen to be in.
+            command = [sys.executable, "-P", "-m", "holdfast.formats.child", str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
+
+    def _ask(self, file: int, kind: Format) -> Found:
+        assert self._socket is not None  # noqa: S101 - for the type checker
+        socket.send_fds(self._socket, [kind[0].encode()], [file])
+        until, answer = time.monotonic() + self._wall, bytearray()
+        while not answer.endswith(b"\n"):
+            self._socket.settimeout(max(0.001, until - time.monotonic()))
+            piece = self._socket.recv(1 << 16)
+            if not piece or len(answer) > _ANSWER:
+                raise ConnectionError
+            answer += piece
+        said = json.loads(answer)
+        return Found(tuple((str(key), value) for key, value in said.get("values", ())), str(said.get("problem", "")))
+
+    def _end(self) -> int | None:
+        """Kill the process; return its status, None when it does not go."""
+        process, self._process = self._process, None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if process is None:
+            return None
+        # One that died by itself is to say of what.
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(0.2)
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(_END)
+        return None
+
+
+def _told(status: int | None) -> str:
+    if status is None:
+        return "it hangs"
+    return signal.Signals(-status).name if status < 0 else f"status {status}"
