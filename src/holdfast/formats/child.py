@@ -22,7 +22,8 @@ from holdfast.formats.values import TEXT_LIMIT, Pair
 CPU: Final = 20  # seconds for one file
 _MEMORY: Final = 1_000_000_000  # bytes of address space
 _FILES: Final = 64  # open at once
-_VALUES: Final = 1000  # of one file
+_VALUES: Final = 1000  # of one file, different ones
+_SAID: Final = 10_000  # values of one file, for headers repeat much
 _KEY: Final = 200  # characters
 _REASON: Final = 300  # characters
 
@@ -68,11 +69,11 @@ def _allowed(limit: int, wanted: int) -> int:
 
 
 def _answer(read: Callable[[int], Iterator[Pair]], file: int) -> dict[str, Any]:
-    values: dict[str, Pair] = {}  # by what they say: a header repeats much
+    values: dict[str, Pair] = {}  # by what they say
     try:
-        for pair in islice(read(file), 10 * _VALUES):
+        for pair in islice((pair for pair in read(file) if pair[1] is not None), _SAID):
             said = json.dumps(pair)
-            if len(pair[0]) <= _KEY and pair[1] is not None and len(said) <= TEXT_LIMIT and len(values) < _VALUES:
+            if len(pair[0]) <= _KEY and len(str(pair[1])) <= TEXT_LIMIT and len(values) < _VALUES:
                 values[said] = pair
     except Exception as error:  # noqa: BLE001 - a broken file may raise anything
         kind = "" if isinstance(error, fits.BadFits) else f"{type(error).__name__}: "

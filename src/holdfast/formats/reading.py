@@ -36,9 +36,8 @@ class Found:
 class Reader:
     """Reads files one after the other; as a context manager it ends its process."""
 
-    def __init__(self, wall: float = _WALL) -> None:
-        """Wait so many seconds for each file."""
-        self._wall = wall
+    def __init__(self) -> None:
+        self._wall = _WALL
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 

@@ -11,7 +11,7 @@ from holdfast.model.metadata import checked_date
 
 Pair = tuple[str, Any]
 
-TEXT_LIMIT: Final = 1000  # bytes; what is longer is no fact but a document
+TEXT_LIMIT: Final = 1000  # characters, or bytes in the file; what is longer is no fact but a document
 _MOMENT: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(\.\d{1,6})?\d*(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
