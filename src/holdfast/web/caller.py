@@ -46,7 +46,7 @@ def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredential
     if credentials is not None:
         return by_token(archive, credentials.credentials, used_from=address_of(request))
     if session := request.cookies.get(cookie_of(archive)):
-        _check_origin(request)
+        _check_origin(request, archive.settings.web.address)
         return by_token(archive, session, used_from=address_of(request))
     return VISITOR
 
@@ -56,7 +56,7 @@ def cookie_of(archive: Archive) -> str:
     return "holdfast_" + hashlib.sha256(f"{archive.site}:{archive.settings.data}".encode()).hexdigest()[:12]
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Request, address: str) -> None:
     """Raise NotAllowed when a page of somebody else has a browser change something here.
 
     Browsers say so in Sec-Fetch-Site (W3C Fetch Metadata), older ones in Origin.
@@ -64,8 +64,8 @@ def _check_origin(request: Request) -> None:
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if site not in {None, "same-origin"} or (site is None and origin != own):
+    own = {f"{request.url.scheme}://{request.headers.get('host', '')}", address.rstrip("/") or None}
+    if site not in {None, "same-origin"} or (site is None and (not origin or origin not in own)):
         raise NotAllowed(action="do this from the page of another site")
 
 
