@@ -42,7 +42,10 @@ def test_headers_become_metadata_that_are_found_and_told(site: SmallSite) -> Non
     assert {origin.person for origin in found.origins.values()} == {WHO}
     (told,) = site.events("dataset.extracted")
     assert told.body == {"looked": 3, "read": 2, "failed": 0, "keys": len(found.values)}
-    with client_of(site) as api, Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as client:
+    with (
+        client_of(site) as api,
+        Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as client,
+    ):
         query = "\"fits:TELESCOP\" = 'FACT' AND \"hdf5:NXentry/start_time\" < '2002-01-01'"
         assert [item.id for item in client.search(query)] == [dataset]
         assert client.metadata(dataset).extraction == report
