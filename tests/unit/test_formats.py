@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import h5py
 import pytest
 
+from holdfast.errors import OperatorNeeded
 from holdfast.formats import fits
 from holdfast.formats.kinds import HEAD, format_named, format_of
 from holdfast.formats.reading import Found, Reader
@@ -28,6 +28,7 @@ def header(*cards: str) -> bytes:
 
 
 PRIMARY = ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0")
+EXTENSION = ("XTENSION= 'IMAGE   '", *PRIMARY[1:])
 
 
 def read(*cards: str) -> dict[str, Any]:
@@ -131,22 +132,40 @@ def test_every_sample_is_read_or_refused_and_none_stops_the_reader(reader: Reade
     }  # fmt: skip
 
 
-def test_a_process_that_dies_or_hangs_costs_one_file() -> None:
-    good = DATA / "fits/valid/20131104_183_dl3.fits"
+GOOD = DATA / "fits/valid/20131104_183_dl3.fits"
+
+
+def test_a_file_that_takes_too_much_computing_kills_its_reader_and_costs_only_itself(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.fits.gz"  # headers of 36,000 comments: megabytes that are kilobytes in gzip
+    bomb.write_bytes(gzip.compress(header(*PRIMARY)) + gzip.compress(header(*EXTENSION, *["COMMENT"] * 35_000)) * 200)
+    with Reader(computing=1) as reader:
+        assert look(reader, bomb) == Found(problem="reading it took more than 1 seconds of computing")
+        assert (look(reader, GOOD) or Found()).values
+
+
+def test_a_file_that_keeps_its_reader_waiting_costs_only_itself() -> None:
+    silent, nothing_comes = os.pipe()
+    with Reader(wall=0.5) as reader:
+        assert reader.read(silent, "FITS") == Found(problem="reading it took longer than 0.5 seconds")
+        assert (look(reader, GOOD) or Found()).values
+    os.close(silent)
+    os.close(nothing_comes)
+
+
+def test_a_reader_that_died_between_two_files_is_no_fault_of_the_next_one() -> None:
     with Reader() as reader:
-        assert look(reader, good) == look(reader, good) != Found()
-        process = reader._process
-        assert process
-        process.kill()
-        process.wait()
-        assert look(reader, good) == Found(problem="reading it ended the process that did (SIGKILL)")
-        assert (look(reader, good) or Found()).values
+        found = look(reader, GOOD)
         assert reader._process
-        os.kill(reader._process.pid, signal.SIGSTOP)
-        reader._wall = 0.1
-        assert look(reader, good) == Found(problem="reading it took longer than 0.1 seconds")
-        reader._wall = 60
-        assert (look(reader, good) or Found()).values
+        reader._process.kill()
+        reader._process.wait()
+        assert look(reader, GOOD) == found != Found()
+
+
+def test_a_reader_that_does_not_start_is_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "h5py.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", os.fspath(tmp_path))
+    with Reader() as reader, pytest.raises(OperatorNeeded, match=r"does not start \(status 1\)"):
+        look(reader, GOOD)
 
 
 def test_nothing_is_read_that_lies_in_other_files(reader: Reader, tmp_path: Path) -> None:

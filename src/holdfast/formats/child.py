@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that opens files for `holdfast.formats.reading`: what is in them may be made to harm who reads it.
 
-It is handed one open file after the other over a socket, each with the first letter of its format, and answers with one
-line of JSON: `{"values": [[key, value], ...]}` or `{"problem": "..."}`. It ends with its parent.
+It says READY, is handed one open file after the other over a socket, each with the first letter of its format, and
+answers with one line of JSON: `{"values": [[key, value], ...]}` or `{"problem": "..."}`. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Final
 from holdfast.formats import fits, hdf5
 from holdfast.formats.values import TEXT_LIMIT, Pair
 
-CPU: Final = 20  # seconds for one file
+READY: Final = b"\n"
 _MEMORY: Final = 1_000_000_000  # bytes of address space
 _FILES: Final = 64  # open at once
 _VALUES: Final = 1000  # of one file, different ones
@@ -29,15 +29,17 @@ _REASON: Final = 300  # characters
 
 
 def main() -> None:
-    """Serve the parent; the argument is the descriptor of the socket."""
+    """Serve the parent; the arguments are the descriptor of the socket, and the seconds of computing for one file."""
+    descriptor, seconds = map(int, sys.argv[1:])
     _bind()
-    with socket.socket(fileno=int(sys.argv[1])) as parent:
+    with socket.socket(fileno=descriptor) as parent:
+        parent.sendall(READY)
         while True:
             letter, descriptors, *_ = socket.recv_fds(parent, 1, 1)
             if not letter:
                 return
             (file,) = descriptors
-            _grant()
+            _grant(seconds)
             answer = json.dumps(_answer(_READERS[letter], file)).encode()
             os.close(file)
             parent.sendall(answer + b"\n")
@@ -55,10 +57,10 @@ def _bind() -> None:
         resource.setrlimit(limit, (allowed, allowed))
 
 
-def _grant() -> None:
-    """Allow the seconds of one more file; whoever needs more is killed."""
+def _grant(seconds: int) -> None:
+    """Allow so much computing more; whoever needs more is killed (SIGXCPU)."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    until = int(used.ru_utime + used.ru_stime) + CPU + 1
+    until = int(used.ru_utime + used.ru_stime) + seconds + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     resource.setrlimit(resource.RLIMIT_CPU, (_allowed(resource.RLIMIT_CPU, until), hard))
 

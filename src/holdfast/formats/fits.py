@@ -159,7 +159,7 @@ def _data_size(header: Mapping[str, Any], number: int) -> int:
     if axes and axes[0] == 0 and header.get("GROUPS") is True:
         axes = axes[1:]
     elements = math.prod(axes) if axes else 0
-    return abs(header["BITPIX"]) // 8 * count("GCOUNT", 1) * (count("PCOUNT", 0) + elements)
+    return abs(int(header["BITPIX"])) // 8 * count("GCOUNT", 1) * (count("PCOUNT", 0) + elements)
 
 
 def _skip(file: BinaryIO, size: int, number: int) -> None:

@@ -14,11 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
+from holdfast.errors import OperatorNeeded
 from holdfast.formats.kinds import Format
 from holdfast.formats.values import Pair
 
-_WALL: Final = 60.0  # seconds for one file: 20 of them at work, the others waiting for the disk
+_COMPUTING: Final = 20  # seconds for one file
+_WALL: Final = 60.0  # seconds for one file: what it computes, and what it waits for the disk
+_START: Final = 60.0  # seconds, for a host that is busy
 _ANSWER: Final = 2_000_000  # bytes
+_DYING: Final = 0.2  # seconds: one that died by itself is to say of what
 _END: Final = 5.0  # seconds that a killed process has to be gone; one that waits for a disk stays behind
 _INHERITED: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME")  # no secrets among them
 # No plug-ins of HDF5, whose code anybody could bring along; no threads, which take address space.
@@ -36,8 +40,9 @@ class Found:
 class Reader:
     """Reads files one after the other; as a context manager it ends its process."""
 
-    def __init__(self) -> None:
-        self._wall = _WALL
+    def __init__(self, *, computing: int = _COMPUTING, wall: float = _WALL) -> None:
+        """Allow so many seconds for one file: of computing, and altogether."""
+        self._computing, self._wall = computing, wall
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
@@ -50,8 +55,9 @@ class Reader:
         self._end()
 
     def read(self, file: int, kind: Format) -> Found:
-        """Return what the open file says; never raises for what is in it. Raises OSError when no process can start."""
-        if self._socket is None:
+        """Return what the open file says; never raises for what is in it. Raises OperatorNeeded when no process starts."""
+        if self._process is None or self._process.poll() is not None:
+            self._end()
             self._start()
         try:
             return self._ask(file, kind)
@@ -60,6 +66,8 @@ class Reader:
             return Found(problem=f"reading it took longer than {self._wall:g} seconds")
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             status = self._end()
+            if status == -signal.SIGXCPU:
+                return Found(problem=f"reading it took more than {self._computing} seconds of computing")
             return Found(problem=f"reading it ended the process that did ({_told(status)})")
 
     def _start(self) -> None:
@@ -67,11 +75,20 @@ class Reader:
         with theirs:
             environment = {key: os.environ[key] for key in _INHERITED if key in os.environ} | _ENVIRONMENT
             # -P: modules come from where ours do, never from the folder that we happen to be in.
-            command = [sys.executable, "-P", "-m", "holdfast.formats.child", str(theirs.fileno())]
-            self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+            command = [sys.executable, "-P", "-m", "holdfast.formats.child", f"{theirs.fileno()}", f"{self._computing}"]
+            try:
+                self._process = subprocess.Popen(
+                    command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                self._end()
+                raise _not_started(error.strerror or str(error)) from error
+        self._socket.settimeout(_START)
+        with suppress(OSError):
+            if self._socket.recv(1):
+                return
+        raise _not_started(_told(self._end()))
 
     def _ask(self, file: int, kind: Format) -> Found:
         assert self._socket is not None  # noqa: S101 - for the type checker
@@ -87,20 +104,25 @@ class Reader:
         return Found(tuple((str(key), value) for key, value in said.get("values", ())), str(said.get("problem", "")))
 
     def _end(self) -> int | None:
-        """Kill the process; return its status, None when it does not go."""
+        """Kill the process; return its status, None when there is none or it does not go."""
         process, self._process = self._process, None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         if process is None:
             return None
-        # One that died by itself is to say of what.
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(0.2)
+            return process.wait(_DYING)
         process.kill()
         with suppress(subprocess.TimeoutExpired):
             return process.wait(_END)
         return None
+
+
+def _not_started(why: str) -> OperatorNeeded:
+    return OperatorNeeded(
+        what=f"The process that reads headers of files does not start ({why}). It needs h5py and 1 GB of address space."
+    )
 
 
 def _told(status: int | None) -> str:

@@ -12,6 +12,8 @@ class Agreement:
     """Collects canonical values by key, of so many keys at most; those that come later are left out."""
 
     def __init__(self, most: int) -> None:
+        """Take `most` keys."""
+        self.full = False  # whether a key was left out
         self._most = most
         # The least and the greatest value; nothing where what was said has no order.
         self._said: dict[str, tuple[Any, Any] | None] = {}
@@ -19,7 +21,8 @@ class Agreement:
     def add(self, key: str, value: Any) -> None:
         """Take what one header says of a key."""
         if key not in self._said:
-            if len(self._said) < self._most:
+            self.full = len(self._said) >= self._most
+            if not self.full:
                 self._said[key] = (value, value)
             return
         said = self._said[key]

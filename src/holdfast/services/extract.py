@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metadata from the files themselves: headers of FITS and HDF5 files in the source of a dataset, read while it is there.
 
-Commit point: one transaction with the metadata and the report. Nothing else depends on it: what cannot be read is named
-in the report, and the dataset is archived as it is (P1).
+Commit point: one transaction with the metadata and the report. Nothing waits for it: it has a queue of its own, holds no
+lock while it reads, and what cannot be read, or is gone by then, is told in the report. The dataset is archived as it is (P1).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -20,7 +21,7 @@ from psycopg.types.json import Jsonb
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets
-from holdfast.errors import InvalidInput, SourceChanged, SourceUnreadable
+from holdfast.errors import InvalidInput, OperatorNeeded, SourceChanged, SourceUnreadable
 from holdfast.formats.kinds import HEAD, format_named, format_of
 from holdfast.formats.reading import Found, Reader
 from holdfast.formats.values import Pair
@@ -28,8 +29,8 @@ from holdfast.model.agreement import Agreement
 from holdfast.model.entry import Entry
 from holdfast.model.metadata import checked, checked_key
 from holdfast.model.names import printable
-from holdfast.packaging.sources import SourceFolder, check_unchanged, opened_root
-from holdfast.services.archive import Archive, dataset_row
+from holdfast.packaging.sources import SourceFolder, check_unchanged, opened_root, read_exactly
+from holdfast.services.archive import Archive, described
 from holdfast.services.metadata import write
 from holdfast.wire.metadata import Extraction, Unread
 
@@ -48,20 +49,22 @@ class _Report:
 
     agreement: Agreement = field(default_factory=lambda: Agreement(_KEYS))
     looked: int = 0
+    gone: int = 0
     read: int = 0
     failed: int = 0
     unread: list[Unread] = field(default_factory=list)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def fail(self, path: bytes, reason: str) -> None:
         self.failed += 1
         if len(self.unread) < _NAMED:
             self.unread.append(Unread(path=printable(path), reason=reason))
 
-    def stored(self, note: str) -> Extraction:
+    def stored(self) -> Extraction:
         return Extraction(
-            at=datetime.now(UTC), looked=self.looked, read=self.read, failed=self.failed, unread=self.unread, note=note
-        )
+            at=datetime.now(UTC), looked=self.looked, read=self.read, failed=self.failed, unread=self.unread,
+            note=" ".join(self.notes),
+        )  # fmt: skip
 
 
 def extract(archive: Archive, dataset: str) -> None:
@@ -70,18 +73,21 @@ def extract(archive: Archive, dataset: str) -> None:
         if not held:
             return
         with archive.database.transaction() as conn:
-            row = dataset_row(conn, dataset)
-            if row["state"] not in {"closing", "closed"} or row["extraction"] or row["source_released_at"]:
+            row = datasets.first(conn, "to_extract", id=dataset)
+            if row is None:
                 return
             entries = list(islice(_files(conn, dataset), _LOOKED))
         report = _Report()
-        if row["files"] > len(entries):
-            report.note = f"Only the first {len(entries)} files were looked at."
         try:
             with opened_root(bytes(row["source"])) as root:
                 _look(archive, root, entries, report)
-        except SourceUnreadable as error:
-            report.note = error.sentence
+        except SourceUnreadable as error:  # where the folder is, is not told to all who may see the dataset (P8)
+            report.notes.append(f"Its folder cannot be opened: {error.details['why']}.")
+        except OperatorNeeded as error:
+            with archive.database.transaction() as conn:
+                waiting = described(error, row["extraction_problem"])["problem"]
+                datasets.run(conn, "extraction_waits", id=dataset, problem=waiting)
+            return
         if not archive.stopping.is_set():  # else what was not read yet would never be
             _commit(archive, row, report)
 
@@ -95,34 +101,24 @@ def _files(conn: Connection, dataset: str) -> Iterator[Entry]:
 
 def _look(archive: Archive, root: int, entries: list[Entry], report: _Report) -> None:
     until = time.monotonic() + _SECONDS
-    folder = SourceFolder(root)
-    try:
-        with Reader() as reader:
-            for entry in entries:
-                if archive.stopping.is_set():
-                    return
-                if report.read + report.failed >= _READ or time.monotonic() > until:
-                    report.note = f"Only {report.looked} files were looked at: reading more takes too long."
-                    return
-                report.looked += 1
-                try:
-                    _look_at(folder, reader, entry, report)
-                except (SourceChanged, SourceUnreadable) as error:
-                    report.fail(entry.path, error.sentence)
-    finally:
-        folder.close()
+    with closing(SourceFolder(root)) as folder, Reader() as reader:
+        for entry in entries:
+            if archive.stopping.is_set() or report.read + report.failed >= _READ or time.monotonic() > until:
+                return
+            _look_at(folder, reader, entry, report)
 
 
 def _look_at(folder: SourceFolder, reader: Reader, entry: Entry, report: _Report) -> None:
-    whole = entry.whole_size if entry.part else entry.size
-    file = folder.open(entry.path)
     try:
-        check_unchanged(file, entry.path, whole, entry.mtime_ns)
-        found = _read(file, reader, entry.path)
-        if found:
-            check_unchanged(file, entry.path, whole, entry.mtime_ns)
-    finally:
-        os.close(file)
+        found = _found(folder, reader, entry)
+    except SourceChanged as error:
+        if error.details["what"] == "vanished":  # removed by a release, or by people
+            report.gone += 1
+            return
+        found = Found(problem="it is not as it was when it was archived")
+    except SourceUnreadable as error:
+        found = Found(problem=f"it cannot be read: {error.details['why']}")
+    report.looked += 1
     if found and found.problem:
         report.fail(entry.path, found.problem)
     elif found:
@@ -131,15 +127,24 @@ def _look_at(folder: SourceFolder, reader: Reader, entry: Entry, report: _Report
             _take(report.agreement, pair)
 
 
-def _read(file: int, reader: Reader, path: bytes) -> Found | None:
-    """Return what a file says, None when it is of no format that is read and its name does not promise one."""
+def _found(folder: SourceFolder, reader: Reader, entry: Entry) -> Found | None:
+    """Return what a file says, None when it is of no format that is read and its name does not promise one.
+
+    Raises SourceChanged, SourceUnreadable, OperatorNeeded.
+    """
+    whole = entry.whole_size if entry.part else entry.size
+    file = folder.open(entry.path)
     try:
-        kind = format_of(os.pread(file, HEAD, 0))
-    except OSError as error:
-        return Found(problem=error.strerror or str(error))
-    if kind:
-        return reader.read(file, kind)
-    promised = format_named(path)
+        check_unchanged(file, entry.path, whole, entry.mtime_ns)
+        head = memoryview(bytearray(min(HEAD, whole)))
+        read_exactly(file, head, 0, entry.path)
+        if kind := format_of(bytes(head)):
+            found = reader.read(file, kind)
+            check_unchanged(file, entry.path, whole, entry.mtime_ns)
+            return found
+    finally:
+        os.close(file)
+    promised = format_named(entry.path)
     return Found(problem=f"its name promises {promised}, but it is not") if promised else None
 
 
@@ -161,22 +166,27 @@ def _take(agreement: Agreement, pair: Pair) -> None:
 
 def _commit(archive: Archive, row: Row, report: _Report) -> None:
     """Keep values and report; values that do not fit beside those of people are not kept, and the report says so."""
-    values = report.agreement.values()
+    if report.gone:
+        report.notes.append(f"{report.gone} files were gone before they could be looked at.")
+    if report.looked and report.looked + report.gone < row["files"]:
+        report.notes.append(f"Only the first {report.looked + report.gone} files were looked at.")
+    if report.agreement.full:
+        report.notes.append(f"Only the first {_KEYS} keys were kept.")
     try:
-        _store(archive, row["id"], report, values, report.note)
+        _store(archive, row["id"], report, report.agreement.values())
     except InvalidInput as error:
-        _store(archive, row["id"], report, {}, error.sentence)
+        report.notes.append(f"None of the values were kept: {error.sentence}")
+        _store(archive, row["id"], report, {})
 
 
-def _store(archive: Archive, dataset: str, report: _Report, values: dict[str, object], note: str) -> None:
+def _store(archive: Archive, dataset: str, report: _Report, values: dict[str, object]) -> None:
     with archive.database.transaction() as conn:
-        stored = report.stored(note)
-        if not datasets.first(conn, "extracted", id=dataset, extraction=Jsonb(stored.model_dump(mode="json"))):
+        extraction = Jsonb(report.stored().model_dump(mode="json"))
+        if not datasets.first(conn, "extracted", id=dataset, extraction=extraction):
             return
         if values:
             write(archive, conn, dataset, values, (), person=WHO)
-        if report.read or report.failed:
-            events.add(
-                conn, archive.site, "dataset.extracted", dataset=dataset, looked=report.looked, read=report.read,
-                failed=report.failed, keys=len(values),
-            )  # fmt: skip
+        events.add(
+            conn, archive.site, "dataset.extracted", dataset=dataset, looked=report.looked, read=report.read,
+            failed=report.failed, keys=len(values),
+        )  # fmt: skip

@@ -63,9 +63,11 @@ class Extraction(Model):
     at: datetime
     looked: int = Field(description="files whose first bytes were looked at")
     read: int = Field(description="files whose headers were read")
-    failed: int = Field(description="files that could not be read, or are not what their names promise")
+    failed: int = Field(
+        description="of those looked at, such as could not be read, or are not what their names promise"
+    )
     unread: list[Unread] = Field(description="the first 100 of these")
-    note: str = Field(description="why not all files were looked at; empty: they were")
+    note: str = Field(description="what was left out, and why; empty: nothing")
 
 
 class Metadata(Model):
