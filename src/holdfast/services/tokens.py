@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from typing import Final
@@ -12,6 +11,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import people, tokens
 from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound, NotSignedIn
+from holdfast.identity.password import digest
 from holdfast.model.ids import new_id
 from holdfast.model.rights import SCOPES, USABLE, Membership, Person, Scope, SiteRole, allowed
 from holdfast.services.archive import Archive
@@ -30,7 +30,7 @@ def new_secret() -> str:
 def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
     """Return who shows a token, and note that it was used. Raises NotSignedIn when it is not, or no more, good."""
     with archive.database.transaction() as conn:
-        row = tokens.first(conn, "good", digest=_digest(secret))
+        row = tokens.first(conn, "good", digest=digest(secret))
         if row is None:
             raise NotSignedIn(what="This token is not valid: it is unknown, has expired or was revoked.")
         if row["stale"]:
@@ -66,7 +66,7 @@ def add_token(
         raise NotAllowed(action=f"have a token for {', '.join(sorted(beyond))}: {person} is {role} here")
     ident, secret = new_id(), new_secret()
     tokens.run(
-        conn, "add", id=ident, person=person, kind=kind, digest=_digest(secret), label=label,
+        conn, "add", id=ident, person=person, kind=kind, digest=digest(secret), label=label,
         scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds,
     )  # fmt: skip
     events.add(conn, archive.site, "token.added", person=by, token=ident, name=person, label=label, scopes=chosen)
@@ -113,13 +113,8 @@ def revoke(archive: Archive, ident: str, *, person: Person) -> Token:
 
 def admit_folder(conn: Connection, *, person: str, secret: str) -> None:
     """Make the token of the data folder good for a person, and the one before it no more. Idempotent."""
-    tokens.run(conn, "of_folder", id=new_id(), person=person, digest=_digest(secret), scopes=list(SCOPES))
+    tokens.run(conn, "of_folder", id=new_id(), person=person, digest=digest(secret), scopes=list(SCOPES))
 
 
 def _told(row: Row) -> Row:
     return {key: row[key] for key in Token.model_fields}
-
-
-def _digest(secret: str) -> bytes:
-    """Return what is kept of a token: tokens are random and long, so that a plain digest cannot be guessed back."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

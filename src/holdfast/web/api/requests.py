@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from holdfast.services import buffer, deliver, show
 from holdfast.services.rights import may, may_use_folder, may_with_request, whose_requests
 from holdfast.web import paging
-from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
+from holdfast.web.api.datasets import Cursor, Limit, raw
+from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
 from holdfast.web.problems import responses
 from holdfast.wire.requests import KeepWish, PriorityWish, Request, RequestPage, RequestWish
