@@ -18,6 +18,7 @@ from holdfast.services.extract import WHO, extract
 from holdfast.services.free import want_release
 from holdfast.services.metadata import write
 from holdfast.testing.site import SmallSite
+from holdfast.web.application import PREFIX
 from holdfast.wire.metadata import Extraction, Metadata
 
 DATA = Path(__file__).parents[1] / "data"
@@ -60,6 +61,19 @@ def test_headers_become_metadata_that_are_found_and_told(site: SmallSite) -> Non
         query = "\"fits:TELESCOP\" = 'FACT' AND \"hdf5:NXentry/start_time\" < '2002-01-01'"
         assert [item.id for item in client.search(query)] == [dataset]
         assert client.metadata(dataset).extraction == report
+
+
+def test_files_that_people_added_are_read_as_well(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    with client_of(site) as api:
+        for name in ("fits/valid/20131104_183_dl3.fits", "hdf5/valid/chopper.nxs"):
+            assert api.put(f"{PREFIX}/datasets/{dataset}/files/{name}", content=(DATA / name).read_bytes()).is_success
+        site.drain()
+        assert metadata.current(site.archive, dataset).extraction is None  # it is open
+        assert api.post(f"{PREFIX}/datasets/{dataset}/close").is_success
+    site.drain()
+    assert known(site, dataset)[1].read == 2
+    assert site.show(dataset).availability == "nearline"  # the landing area is free again
 
 
 def test_files_that_differ_give_ranges(site: SmallSite) -> None:

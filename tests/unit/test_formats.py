@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
 
 from holdfast.errors import OperatorNeeded
@@ -203,6 +204,18 @@ def test_values_of_hdf5_have_types_and_units(reader: Reader, tmp_path: Path) -> 
         "hdf5:NXentry/title": "LaB6",
         "hdf5:NXentry/start_time": {"date": "2026-03-01T09:00:00.123456Z"},
         "hdf5:NXentry/energy": {"value": 12.5, "unit": "keV"},
+    }
+
+
+def test_texts_of_hdf5_that_are_not_utf8_are_latin1_and_hide_nothing(reader: Reader, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(b"gr\xf6\xdfe", data=1.5).attrs["units"] = np.bytes_(b"\xb5m")
+        file.attrs[b"\xb0C"] = np.bytes_(b"21 \xb0C")
+        file["after"] = 1
+    assert dict((look(reader, tmp_path / "a.h5") or Found()).values) == {
+        "hdf5:größe": {"value": 1.5, "unit": "µm"},
+        "hdf5:@°C": "21 °C",
+        "hdf5:after": 1,
     }
 
 

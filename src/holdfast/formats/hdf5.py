@@ -31,10 +31,11 @@ def read(path: str) -> Iterator[Pair]:
         while waiting:
             name, group = waiting.popleft()
             yield from _attributes(name, group)
-            for link in islice(group, _MEMBERS):
-                if not isinstance(group.get(link, getlink=True), h5py.HardLink):
+            for raw in islice(group.id, _MEMBERS):  # names as bytes: one that is not UTF-8 must not hide the others
+                link = _decoded(raw)
+                if group.id.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
                     continue
-                thing = group[link]
+                thing = group[raw]
                 if _address(thing) in seen or len(seen) >= _OBJECTS:
                     continue
                 seen.add(_address(thing))
@@ -67,7 +68,7 @@ def _attributes(name: str, thing: Any) -> Iterator[Pair]:
     for attribute in islice(thing.attrs, _ATTRIBUTES):
         value = None if attribute in _PLUMBING else _value(_attribute(thing, attribute))
         if value is not None:
-            yield f"hdf5:{name}@{attribute}", value
+            yield f"hdf5:{name}@{_decoded(attribute)}", value
 
 
 def _attribute(thing: Any, name: str) -> Any:
@@ -115,6 +116,13 @@ def _plain(value: Any) -> Any:
         value = value.reshape(-1)[0]
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, str):
-        value = value.encode("utf-8", "surrogateescape")
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return _decoded(value) if isinstance(value, str | bytes) else value
+
+
+def _decoded(text: str | bytes) -> str:
+    """Return a name or value as a text: what is not UTF-8 is taken for Latin-1, which has the µ and ° of old files."""
+    raw = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")

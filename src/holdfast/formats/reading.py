@@ -17,11 +17,13 @@ from typing import Final, Self
 from holdfast.errors import OperatorNeeded
 from holdfast.formats.kinds import Format
 from holdfast.formats.values import Pair
+from holdfast.model.names import printable
 
 _COMPUTING: Final = 20  # seconds for one file
 _WALL: Final = 60.0  # seconds for one file: what it computes, and what it waits for the disk
 _START: Final = 60.0  # seconds, for a host that is busy
 _ANSWER: Final = 2_000_000  # bytes
+_REASON: Final = 300  # characters
 _DYING: Final = 0.2  # seconds: one that died by itself is to say of what
 _END: Final = 5.0  # seconds that a killed process has to be gone; one that waits for a disk stays behind
 _INHERITED: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME")  # no secrets among them
@@ -101,7 +103,8 @@ class Reader:
                 raise ConnectionError
             answer += piece
         said = json.loads(answer)
-        return Found(tuple((str(key), value) for key, value in said.get("values", ())), str(said.get("problem", "")))
+        problem = printable(str(said.get("problem", "")).encode("utf-8", "backslashreplace"))
+        return Found(tuple((str(key), value) for key, value in said.get("values", ())), problem[:_REASON])
 
     def _end(self) -> int | None:
         """Kill the process; return its status, None when there is none or it does not go."""

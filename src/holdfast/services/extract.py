@@ -132,15 +132,14 @@ def _found(folder: SourceFolder, reader: Reader, entry: Entry) -> Found | None:
 
     Raises SourceChanged, SourceUnreadable, OperatorNeeded.
     """
-    whole = entry.whole_size if entry.part else entry.size
     file = folder.open(entry.path)
     try:
-        check_unchanged(file, entry.path, whole, entry.mtime_ns)
-        head = memoryview(bytearray(min(HEAD, whole)))
+        check_unchanged(file, entry.path, entry.file_size, entry.mtime_ns)
+        head = memoryview(bytearray(min(HEAD, entry.file_size)))
         read_exactly(file, head, 0, entry.path)
         if kind := format_of(bytes(head)):
             found = reader.read(file, kind)
-            check_unchanged(file, entry.path, whole, entry.mtime_ns)
+            check_unchanged(file, entry.path, entry.file_size, entry.mtime_ns)
             return found
     finally:
         os.close(file)
