@@ -136,6 +136,7 @@ def _parts(found: Settings, dsn: str) -> dict[str, Part]:
     workers = found.workers
     slots = {
         "pack": workers.pack,
+        "extract": workers.extract,
         "tape": workers.tape,
         "recall": workers.recall,
         "check": workers.check,

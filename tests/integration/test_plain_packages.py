@@ -293,9 +293,9 @@ def test_p5_a_rebuild_reads_the_sidecars_alone_and_says_the_same(
     small.faults(*(Fault(tape, "read-error", name=name) for tape, _, name in (n.partition("/") for n in names)))
     assert rebuild(small).problems == []
     small.faults()
+    small.drain()  # headers of the files, which are younger than the sidecars, are read again
     assert told(small, dataset) == before
     assert small.rows("select id, sidecar from package order by id") == sidecars
-    small.drain()
     ran = len(small.ran)
     request = small.ask(dataset)
     small.drain()

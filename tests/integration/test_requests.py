@@ -217,7 +217,7 @@ def test_p6_the_planner_brings_back_every_job_that_was_lost(site: SmallSite) -> 
             break
         site.work()
     assert site.show(dataset).level == "preserved"
-    assert site.ran == ["survey", "pack", "write", "check", "check"]
+    assert site.ran == ["survey", "pack", "extract", "write", "check", "check"]
 
 
 def test_p11_planning_twice_defers_nothing_twice(site: SmallSite) -> None:

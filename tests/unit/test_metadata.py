@@ -122,7 +122,8 @@ def test_units_of_one_dimension_are_comparable() -> None:
     assert degrees(180.0, "arcmin") == pytest.approx(3.0)
     assert degrees(1.0, "keV") is None
     assert check_unit(" keV ") == "keV"
-    for unit in ("m**99999", "9**9**9", "((((((", "__import__", "m" * 65, "kevin", "a" * 63 + "!"):
+    unknown = ["m**99999", "9**9**9", "m9^9**9", "m**9 **9 **9", "((((((", "__import__", "kevin", "a" * 63 + "!"]
+    for unit in unknown:
         with pytest.raises(ValueError, match="is not a unit"):
             check_unit(unit)
 

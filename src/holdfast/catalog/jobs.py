@@ -19,6 +19,7 @@ from holdfast.catalog.database import Connection
 QUEUES: Final[dict[str, str]] = {
     "survey": "pack",
     "pack": "pack",
+    "extract": "extract",
     "write": "tape",
     "erase": "tape",
     "check": "check",

@@ -10,7 +10,7 @@ from holdfast.cli.output import give, moment, say, size, table
 from holdfast.cli.values import HELP, pair, read_file, shown
 from holdfast.client import Client
 from holdfast.wire.datasets import DatasetPage
-from holdfast.wire.metadata import Metadata
+from holdfast.wire.metadata import Extraction, Metadata
 
 
 @click.command(epilog=HELP)
@@ -52,6 +52,16 @@ def _metadata(found: Metadata) -> None:
         rows.append((key, shown(value), origin.person if origin else "", moment(origin.at) if origin else ""))
     table(("key", "value", "changed by", "at"), rows)
     say(f"\nversion {found.version}, SHA-256 {found.sha256}")
+    if found.extraction and (found.extraction.read or found.extraction.failed):
+        _extraction(found.extraction)
+
+
+def _extraction(found: Extraction) -> None:
+    say(f"headers of {found.read} files were read, of {found.looked} that were looked at. {found.note}".rstrip())
+    for item in found.unread:
+        say(f"{item.path}: {item.reason}")
+    if found.failed > len(found.unread):
+        say(f"and {found.failed - len(found.unread)} more")
 
 
 def _history(client: Client, dataset: str, *, as_json: bool) -> None:

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 _LIMIT: Final = 64  # characters of a unit
-# What units are made of; powers have one digit, for pint computes what it is given.
-_UNIT: Final = re.compile(r"(?:1/)?(?:[A-Za-zµμΩÅ°%_*/·. ()]|\*\*-?\d(?!\d)|\^-?\d(?!\d)|(?<=[A-Za-zµμΩÅ])-?\d(?!\d))+")
+# What units are made of; powers have one digit and no powers themselves, for pint computes what it is given.
+_UNIT: Final = re.compile(r"(?:1/)?(?:[A-Za-zµμΩÅ°%_*/·. ()]|(?:\*\*|\^|(?<=[A-Za-zµμΩÅ]))-?\d(?!\d| *(?:\*\*|\^)))+")
 _OURS: Final = ("photon = count", "shot = count", "pulse = count", "adu = [digital_unit] = ADU")
 _NUMBER: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 QUANTITY: Final = re.compile(rf"({_NUMBER})\s+(\S.{{0,{_LIMIT - 1}}})")

@@ -44,6 +44,7 @@ def current(archive: Archive, dataset: str) -> Metadata:
         dataset=dataset, version=row["version"], sha256=row["digest"] or digest(values),
         values=dict(sorted(values.items())),
         origins={item["key"]: Origin(person=item["person"], at=item["at"]) for item in origins if item["key"] in values},
+        extraction=row["extraction"],
     )  # fmt: skip
 
 

@@ -133,6 +133,7 @@ def _defer_owed(archive: Archive, conn: Connection) -> int:
     owed: list[tuple[str, str]] = []
     owed += [("survey", row["id"]) for row in datasets.all(conn, "unscanned")]
     owed += [("pack", row["id"]) for row in packages.all(conn, "unclaimed", limit=_BATCH)]
+    owed += [("extract", row["id"]) for row in datasets.all(conn, "unextracted", limit=_BATCH)]
     for row in datasets.all(conn, "unclosed"):
         close_if_packed(archive, conn, row["id"])
     owed += [("write", "next")] if _worth_writing(archive, conn) else []

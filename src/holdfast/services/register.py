@@ -139,6 +139,7 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
         events.add(
             conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
         )
+        jobs.defer(conn, "extract", dataset)
 
 
 def _fit(profile: Profile, entry: Entry) -> Entry:

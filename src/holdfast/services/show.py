@@ -139,6 +139,9 @@ def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
             if doing and package.state != "retired":
                 what = f"package {package.segment}, copy {copy.number} {doing}"
                 result.append(Pending(what=what, problem=copy.problem))
+    if row["extraction_problem"] and row["source_released_at"] is None and row["state"] != "deleted":
+        what = "headers of its files are still to be read for metadata"
+        result.append(Pending(what=what, problem=Problem(**row["extraction_problem"])))
     return result
 
 

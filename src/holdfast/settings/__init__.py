@@ -255,6 +255,7 @@ class Workers:
     """How many jobs of each kind run at the same time in this data folder's process."""
 
     pack: int = setting(1, "Packing: reads the source, compresses, computes checksums.", least=0, most=256)
+    extract: int = setting(1, "Reading headers of files for metadata; reads the source.", least=0, most=256)
     tape: int = setting(1, "Writing to tape; each holds the drives of one pair of tapes.", least=0, most=256)
     recall: int = setting(1, "Reading from tape and delivering.", least=0, most=256)
     fetch: int = setting(1, "Copying files of the server, and of other hosts, into open datasets.", least=0, most=256)

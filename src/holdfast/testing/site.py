@@ -45,6 +45,10 @@ _WAITING: Final = (
         "where state = 'open' and (problem->>'next_try')::timestamptz > now()"
     ),
     (
+        "update dataset set extraction_problem = jsonb_set(extraction_problem, '{next_try}', to_jsonb(now())) "
+        "where extraction is null and (extraction_problem->>'next_try')::timestamptz > now()"
+    ),
+    (
         "update request set problem = jsonb_set(problem, '{next_try}', to_jsonb(now())) "
         "where state in ('waiting', 'recalling') and (problem->>'next_try')::timestamptz > now()"
     ),

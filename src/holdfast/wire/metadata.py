@@ -50,6 +50,26 @@ class Origin(Model):
     at: datetime
 
 
+class Unread(Model):
+    """A file that could not be read, or is not what its name promises."""
+
+    path: str
+    reason: str
+
+
+class Extraction(Model):
+    """What was looked at for keys that begin with `fits:` or `hdf5:`."""
+
+    at: datetime
+    looked: int = Field(description="files whose first bytes were looked at")
+    read: int = Field(description="files whose headers were read")
+    failed: int = Field(
+        description="of those looked at, such as could not be read, or are not what their names promise"
+    )
+    unread: list[Unread] = Field(description="the first 100 of these")
+    note: str = Field(description="what was left out, and why; empty: nothing")
+
+
 class Metadata(Model):
     """All that is known of a dataset."""
 
@@ -58,6 +78,7 @@ class Metadata(Model):
     sha256: str = Field(description="of the canonical form (RFC 8785) of `values`, hex")
     values: Values = Field(description=VALUE)
     origins: dict[str, Origin] = Field(description="of keys that were set or changed after the dataset was registered")
+    extraction: Extraction | None = Field(description="null: the files were not looked at yet")
 
 
 class Change(Model):

@@ -20,6 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.services.archive import Archive
 from holdfast.services.buffer import evict
 from holdfast.services.check import check, erase
+from holdfast.services.extract import extract
 from holdfast.services.fetch import fetch
 from holdfast.services.finish import finish
 from holdfast.services.free import free
@@ -33,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 HANDLERS: Final[dict[str, Callable[[Archive, str], None]]] = {
     "survey": survey,
     "pack": pack,
+    "extract": extract,
     "write": write,
     "check": check,
     "erase": erase,

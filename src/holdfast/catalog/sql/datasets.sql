@@ -55,7 +55,7 @@ where id = %(id)s and state = 'closed' and safe_at is null
 returning id
 
 -- fail --
-update dataset set state = 'deleted', deleted_at = now(), problem = %(problem)s
+update dataset set state = 'deleted', deleted_at = now(), problem = %(problem)s, extraction = null, extraction_problem = null
 where id = %(id)s and state = any(%(from)s) returning id
 
 -- close_wanted --
@@ -121,6 +121,26 @@ update dataset set end_told = soon.ends_at from (
     and ends_at > now() and ends_at - notice <= now() and end_told is distinct from ends_at limit %(limit)s) as soon
 where dataset.id = soon.id returning dataset.id, soon.audience, soon.ends_at
 
+-- unextracted --
+-- Whose files nobody looked at while they are there, and nobody looks at now (the server frees the lock of who is gone).
+select id from dataset where extraction is null and state in ('closing', 'closed') and source is not null and source_released_at is null
+  and coalesce((extraction_problem->>'next_try')::timestamptz, now()) <= now() and not exists (
+  select from pg_locks where locktype = 'advisory' and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
+    and ((classid::bigint << 32) | objid::bigint) = hashtextextended('extract:' || dataset.id, 0))
+order by id limit %(limit)s
+
+-- to_extract --
+select id, source, files, extraction_problem from dataset where id = %(id)s
+  and extraction is null and state in ('closing', 'closed') and source is not null and source_released_at is null
+
+-- extracted --
+update dataset set extraction = %(extraction)s, extraction_problem = null
+where id = %(id)s and extraction is null and state <> 'deleted' returning id
+
+-- extraction_waits --
+update dataset set extraction_problem = %(problem)s where id = %(id)s and extraction is null
+
 -- opening --
 -- Whose embargo has ended, for those whom the profile names.
 update dataset set opened_at = now() where id in (
@@ -160,7 +180,8 @@ from dataset where id = %(id)s
 update dataset set tombstone = %(tombstone)s where id = %(id)s
 
 -- delete --
-update dataset set state = 'deleted', deleted_at = now(), tombstone = %(tombstone)s, problem = null
+update dataset set state = 'deleted', deleted_at = now(), tombstone = %(tombstone)s, problem = null, extraction = null,
+  extraction_problem = null
 where id = %(id)s and state = any(%(from)s) returning id
 
 -- deleted_in_landing --

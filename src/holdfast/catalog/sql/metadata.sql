@@ -1,5 +1,5 @@
 -- current --
-select metadata, metadata_version as version, metadata_digest as digest from dataset
+select metadata, metadata_version as version, metadata_digest as digest, extraction from dataset
 where id = %(dataset)s and state <> 'deleted'
 
 -- lock --
