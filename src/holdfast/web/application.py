@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast import __version__
 from holdfast.services.archive import Archive
+from holdfast.services.tokens import Known
 from holdfast.web import problems
 from holdfast.web.api import (
     datasets,
@@ -80,6 +81,7 @@ def create_app(archive: Archive) -> FastAPI:
         redoc_url=None,
     )
     app.state.archive = archive
+    app.state.known = Known()
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit)

@@ -8,7 +8,7 @@ import binascii
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from holdfast.errors import InvalidInput
 from holdfast.services import check, deposit, free, register, search, show
@@ -17,10 +17,11 @@ from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.datasets import CheckAsked, DatasetDetail, DatasetPage, DatasetWish, FilePage, FoundFiles
 from holdfast.wire.requests import Release, ReleaseWish
 
-router = APIRouter(tags=["datasets"])
+router = Router(tags=["datasets"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=8192)]
 QueryText = Annotated[
@@ -146,7 +147,7 @@ def release(
 def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
     """Tell how far a release is."""
     found = show.release(archive, release)
-    may(archive, person, "who", found.dataset)
+    may(archive, person, "who", found.dataset, by=("release", release))
     return found
 
 

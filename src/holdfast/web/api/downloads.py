@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from holdfast.services.rights import may
@@ -13,9 +13,10 @@ from holdfast.web.api.datasets import raw, unbase64
 from holdfast.web.caller import TheArchive, Visitor
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.requests import Request as FileRequest
 
-router = APIRouter(tags=["downloads"])
+router = Router(tags=["downloads"])
 Paths = Annotated[list[str], Query(max_length=1000, description="files and folders; none: all")]
 PathsBase64 = Annotated[list[str], Query(max_length=1000, description="likewise, as exact bytes")]
 _NONE: Final[list[str]] = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from starlette.responses import Response
 
@@ -20,9 +20,10 @@ from holdfast.web.api.downloads import BINARY, COMES
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.links import Link, LinkPage, LinkUses, NewLink, Shared
 
-router = APIRouter(tags=["links"])
+router = Router(tags=["links"])
 _BASIC: Final = HTTPBasic(auto_error=False, description="the password of a link, with any user name")
 _FIRST: Final = 1000  # files in what a link shows
 _SHARED: Final = responses(404)
@@ -58,7 +59,7 @@ def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
 
 
 def _may_manage(archive: Archive, person: Caller, link: str) -> None:
-    may(archive, person, "manage", links.dataset_of(archive, link))
+    may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
 
 
 def opening(
