@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -16,13 +16,14 @@ from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
 from holdfast.services.rights import may, may_use_folder
-from holdfast.web.body import digests, receive
+from holdfast.web.body import digests, place, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.datasets import DatasetDetail
 from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, Upload, UploadPage
 
-router = APIRouter(tags=["deposit"])
+router = Router(tags=["deposit"])
 T = TypeVar("T")
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 _TAR = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": {"type": "string"}}}}}
@@ -63,14 +64,15 @@ async def _received(
         receiving.note()
         return finish(receiving)
 
-    try:
-        await run_in_threadpool(begin)
-        await receive(request, receiving.write)
-        return await run_in_threadpool(finished)
-    except ClientDisconnect as error:
-        raise InvalidInput(what="The connection ended before all bytes had come.") from error
-    finally:
-        await run_in_threadpool(_forget, receiving)
+    with place():
+        try:
+            await run_in_threadpool(begin)
+            await receive(request, receiving.write)
+            return await run_in_threadpool(finished)
+        except ClientDisconnect as error:
+            raise InvalidInput(what="The connection ended before all bytes had come.") from error
+        finally:
+            await run_in_threadpool(_forget, receiving)
 
 
 def _forget(receiving: uploads.Receiving) -> None:
