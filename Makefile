@@ -27,7 +27,7 @@ up: setup
 
 test: setup
 	@scripts/test-packages
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, Final
 
@@ -61,19 +61,48 @@ OPEN: Final = {
     "POST /requests/{request}/keep": "one's own; all for operators",
     "POST /requests/{request}/unstage": "one's own; all for operators",
     "GET /groups": "those that one is in; all for operators",
+    "GET /profiles": "for whoever signed in: what may be chosen",
+    "GET /profiles/{name}": "for whoever signed in: what may be chosen",
+    "OPTIONS /uploads": "for whoever signed in: what the protocol can do",
+    "GET /login/oidc": "for who has no token yet; the provider says who it is",
+    "GET /login/oidc/back": "for who has no token yet; the provider says who it is",
+    "POST /login/device": "for who has no token yet; the provider says who it is",
+    "POST /login/device/{handle}": "for who has no token yet; the provider says who it is",
+    "POST /login/certificate": "for who has no token yet; a proxy that is trusted says who it is",
+    "GET /shared/{secret}": "the secret is the right",
+    "GET /shared/{secret}/content/{path}": "the secret is the right",
+    "GET /shared/{secret}/bundle": "the secret is the right",
+    "GET /shared/{secret}/checksums": "the secret is the right",
 }
-_ASKED: Final = re.compile(r'\b(?:may|may_in_group)\(\s*archive, person, (?:"(\w+)"|"(\w+)" if [^,]+ else "(\w+)")')
+_ASKED: Final = re.compile(r'\b(?:may|may_in_group)[(,]\s*archive, person, (?:"(\w+)"|"(\w+)" if [^,]+ else "(\w+)")')
+
+
+_PARAMETER: Final = re.compile(r":\w+}")
 
 
 def routes() -> Iterator[tuple[str, list[str]]]:
     """Yield each route with the actions that it asks for; `see` also for lists of what one may see."""
     for found in pkgutil.iter_modules(api.__path__, f"{api.__name__}."):
         for route in import_module(found.name).router.routes:
-            source = inspect.getsource(route.endpoint)
+            source = _source(route.endpoint)
             actions = [action for groups in _ASKED.findall(source) for action in groups if action]
             actions += ["see"] if "sight(person)" in source else []
             for method in sorted(route.methods):
-                yield f"{method} {route.path}", list(dict.fromkeys(actions))
+                yield f"{method} {_PARAMETER.sub('}', route.path)}", list(dict.fromkeys(actions))
+
+
+def _source(endpoint: Callable[..., Any]) -> str:
+    """Return the source of a route with that of the functions of its module that it uses."""
+    local = {
+        name: inspect.getsource(found) for name, found in vars(inspect.getmodule(endpoint)).items()
+        if inspect.isfunction(found) and found.__module__ == endpoint.__module__
+    }  # fmt: skip
+    names, parts = {endpoint.__name__}, [inspect.getsource(endpoint)]
+    for part in parts:  # which grows
+        used = [name for name in local if name not in names and re.search(rf"(?<!\.)\b{name}[(,]", part)]
+        names.update(used)
+        parts += [local[name] for name in used]
+    return "".join(parts)
 
 
 def page() -> str:

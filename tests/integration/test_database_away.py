@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.app import set_up
+from holdfast.catalog import jobs
 from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.errors import DatabaseUnavailable
 from holdfast.services import planner
@@ -58,6 +59,23 @@ def test_p6_every_job_survives_connections_that_break_at_any_moment(away: SmallS
     away.ask(dataset)
     away.drain()
     assert (away.destinations / "back" / "sub3" / "f").read_bytes() == FILES["sub3/f"]
+
+
+def test_p6_a_server_that_goes_away_while_a_job_is_deferred_is_told_as_anywhere_else(away: SmallSite) -> None:
+    with away.archive.database.transaction() as conn:
+        conn.execute(
+            "create function die() returns trigger language plpgsql as "
+            "$$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$"
+        )
+        conn.execute("create trigger die before insert on procrastinate_jobs for each row execute function die()")
+
+    def deferred() -> None:
+        with away.archive.database.transaction() as conn:
+            jobs.defer(conn, "check", "HF0001L8")
+
+    with pytest.raises(DatabaseUnavailable):
+        deferred()
+    assert away.rows("select 1 from procrastinate_jobs where task_name = 'check'") == []
 
 
 @pytest.mark.parametrize("job", ["survey", "pack", "write", "recall"])

@@ -321,7 +321,11 @@ def test_p10_a_copy_without_its_other_half_is_reported_and_replaced(site: SmallS
             if how == "other file":
                 session.write(package.name, [b"something else"], {})
     forget(site)
+    # One tape after the other: what the twin has told already is not read again, so its damage is left to the next check.
+    drive = next(iter(site.archive.library.drives()))
+    site.archive.library.lock_out(drive, "one tape at a time")
     found = rebuild(site)
+    site.archive.library.put_back(drive)
     assert [name for name, _ in found.problems] == [f"{bad}/{expected}"]
     assert site.tapes(dataset) == [good]
     site.drain()

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Final
 
 import procrastinate
-from procrastinate.exceptions import AlreadyEnqueued
+import psycopg
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 
 from holdfast.catalog.database import Connection
 
@@ -40,4 +41,8 @@ def defer(conn: Connection, kind: str, thing: str) -> bool:
             job.defer(thing=thing)
     except AlreadyEnqueued:
         return False
+    except ConnectorException as error:
+        if isinstance(error.__cause__, psycopg.Error):  # the server went away: told as anywhere else
+            raise error.__cause__ from None
+        raise
     return True

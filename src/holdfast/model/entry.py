@@ -7,9 +7,10 @@ Named tuples, because there is one of each per file: frozen dataclasses take fou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 Kind = Literal["file", "link", "directory"]
+ACL: Final = "system.posix_acl_access"  # acl(5): who may what, as Linux keeps it beside owner and mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Entry(NamedTuple):
     sparse: bool = False  # the source had holes: delivery makes holes of zero blocks again
     part: Part | None = None
     whole_size: int = 0  # of the whole file, when `part` is set
-    xattrs: tuple[tuple[str, bytes], ...] = ()  # user.* only
+    xattrs: tuple[tuple[str, bytes], ...] = ()  # user.*, and ACL
 
 
 class Location(NamedTuple):

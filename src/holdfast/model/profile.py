@@ -15,6 +15,7 @@ from holdfast.model.rights import SITE_ROLES
 
 GB: Final = 1_000_000_000
 Release = Literal["on-request", "never"]
+Audience = Literal["nobody", "members", "everyone"]
 Packaging = Literal["bag", "plain"]  # many files in one BagIt bag; one file as it is, with a sidecar
 _ROLES: Final = ("admin", "operator", "member")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,99}")
@@ -66,8 +67,12 @@ class Profile:
         "on-request", "`on-request`: the source of a proven dataset is removed when its owner wants; `never`."
     )
     roles: tuple[str, ...] = _term(_ROLES, "Who may make datasets of this profile: roles at the site.")
+    open_to: Audience = _term(
+        "nobody",
+        "Who may read a dataset when its embargo is over: `nobody` else, all `members` of the site, or `everyone`.",
+    )
     embargo_days: int = _term(
-        0, "For so long a dataset is for its group only; stated, not enforced yet.", least=0, most=36_500
+        0, "For so many days after closing only those may read it who have a role to it.", least=0, most=36_500
     )
     cost_per_tb_year: float = _term(0.0, "What a copy of 10^12 bytes costs in a year; stated.", least=0)
     cost_currency: str = _term("EUR", "Of the costs; stated.")
@@ -135,7 +140,7 @@ def checked(given: Mapping[str, Any]) -> Profile:
         raise InvalidInput(what=f"{made.name!r} is not a name for a profile: small letters, digits and hyphens.")
     if unknown := set(made.roles) - set(SITE_ROLES):
         raise InvalidInput(what=f"{', '.join(sorted(unknown))}: the roles are {', '.join(SITE_ROLES)}.")
-    for key, kind in (("packaging", Packaging), ("release", Release)):
+    for key, kind in (("packaging", Packaging), ("release", Release), ("open_to", Audience)):
         if getattr(made, key) not in get_args(kind):
             raise InvalidInput(what=f"{key} is {' or '.join(get_args(kind))}, not {getattr(made, key)!r}.")
     _ = made.requirements

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.errors import Conflict, DigestMismatch, HoldfastError, MediumFailed, NoSpace, NotAllowed, NotFound
-from holdfast.model.entry import Entry, Packed
+from holdfast.model.entry import ACL, Entry, Packed
 from holdfast.model.names import printable
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -179,9 +179,13 @@ class TargetFolder:
             os.fchown(fd, entry.uid, entry.gid)
             mode = entry.mode  # set-user-id means something only together with the owner
         for key, value in entry.xattrs:
-            with contextlib.suppress(OSError):
-                os.setxattr(fd, key, value)
+            if key != ACL:
+                with contextlib.suppress(OSError):
+                    os.setxattr(fd, key, value)
         os.fchmod(fd, mode)
+        acl = dict(entry.xattrs).get(ACL)
+        if acl is not None and self._preserve_owner:
+            os.setxattr(fd, ACL, acl)  # after the mode, whose group bits are its mask
         os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
 
     # ---- folders and links ----

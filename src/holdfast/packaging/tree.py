@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from holdfast.errors import Damaged
-from holdfast.model.entry import Entry, Kind, Part
+from holdfast.model.entry import ACL, Entry, Kind, Part
 from holdfast.packaging.identity import canonical_json, is_utf8
 from holdfast.packaging.layout import DATA, DIGEST_SIZE
 
@@ -118,8 +118,8 @@ def _entry(value: dict[str, Any], sizes: Mapping[str, int]) -> tuple[Entry, str,
 
 
 def _xattr(name: str) -> str:
-    """Refuse attributes that no user can set: others give a file rights."""
-    if not name.startswith("user.") or "\0" in name:
+    """Refuse attributes that no owner of a file can set: they would give it rights."""
+    if (not name.startswith("user.") and name != ACL) or "\0" in name:
         raise ValueError(name)
     name.encode("utf-8", "surrogateescape")  # as the system takes it
     return name

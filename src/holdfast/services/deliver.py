@@ -39,7 +39,7 @@ from holdfast.packaging.extract import extract
 from holdfast.services import buffer
 from holdfast.services.archive import Archive, dataset_row, described
 from holdfast.services.doubt import suspect
-from holdfast.services.finish import finish, list_problems
+from holdfast.services.finish import finish, keeps_owners, list_problems
 from holdfast.services.mounts import mounted
 from holdfast.services.register import confined
 from holdfast.services.reserve import FILE_COST, release, reserve
@@ -313,7 +313,7 @@ class _Delivery:
             extract(
                 TapeSource(session, self.package["name"], self.package["size"]), list(self.left.values()), target,
                 cancelled=lambda: self._cancelled or self.archive.stopping.is_set(), on_done=self._done, on_problem=on_problem,
-                plain=self.package["packaging"] == "plain",
+                plain=self.package["packaging"] == "plain", preserve_owner=keeps_owners(self.archive, self.asked),
             )  # fmt: skip
         if damaged:
             suspect(self.archive, self.package, copy, damaged[0])

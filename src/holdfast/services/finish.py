@@ -46,7 +46,8 @@ def finish(archive: Archive, request: str) -> None:
             failed = {bytes(row["path"]) for row in requests.all(conn, "problems", request=request, limit=None)}
             in_parts = [found for found in _in_parts(conn, asked) if found[1].path not in failed]
         try:
-            joined, problems = _join(Path(os.fsdecode(bytes(asked["destination"]))), in_parts)
+            target = Path(os.fsdecode(bytes(asked["destination"])))
+            joined, problems = _join(target, in_parts, preserve_owner=keeps_owners(archive, asked))
         except TransientError as error:
             _LOG.warning("request %s: %s", request, error.sentence)
             with archive.database.transaction() as conn:
@@ -59,13 +60,20 @@ def finish(archive: Archive, request: str) -> None:
             _end(archive, conn, asked)
 
 
-def _join(target: Path, in_parts: Sequence[tuple[int, Entry, bytes]]) -> tuple[list[int], dict[bytes, HoldfastError]]:
+def keeps_owners(archive: Archive, asked: Row) -> bool:
+    """Say whether the files of a request are given to whom they belonged; in the buffer they are the archive's."""
+    return archive.settings.roots.owners == "kept" and asked["keep"] is None
+
+
+def _join(
+    target: Path, in_parts: Sequence[tuple[int, Entry, bytes]], *, preserve_owner: bool
+) -> tuple[list[int], dict[bytes, HoldfastError]]:
     """Give files in parts their names; return the segments where those begin that have one now, and what failed."""
     joined: list[int] = []
     problems: dict[bytes, HoldfastError] = {}
     for segment, entry, digest in in_parts:
         try:
-            finish_parts(target, entry, digest)
+            finish_parts(target, entry, digest, preserve_owner=preserve_owner)
         except TransientError:
             raise
         except HoldfastError as error:

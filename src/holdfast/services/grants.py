@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection
-from holdfast.catalog.queries import grants, people
+from holdfast.catalog.queries import datasets, grants, people
 from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound
 from holdfast.model.rights import EVERYONE, MEMBERS, ROLES, Person, Role, allowed
 from holdfast.services.archive import Archive, dataset_row
@@ -71,6 +71,14 @@ def give(archive: Archive, dataset: str, to: str, *, by: Person) -> Sharing:
             grants.first(conn, "drop", dataset=dataset, **whom)
             events.add(conn, archive.site, "dataset.given", dataset=dataset, person=by.name, to=to, was=was)
     return sharing(archive, dataset)
+
+
+def open_embargoed(archive: Archive, conn: Connection, *, limit: int) -> None:
+    """Let those read whom the profile names, of datasets whose embargo has ended; once, so that who takes it back is right."""
+    for row in datasets.all(conn, "opening", limit=limit):
+        whom = _whom(row["audience"])
+        if grants.first(conn, "add", dataset=row["id"], role="reader", by="profile", **whom):
+            events.add(conn, archive.site, "dataset.opened", dataset=row["id"], to=row["audience"])
 
 
 def _whom(to: str) -> dict[str, str | None]:

@@ -31,6 +31,7 @@ from holdfast.services.archive import Archive, described
 from holdfast.services.blame import apply_verdict
 from holdfast.services.drives import survey_drives
 from holdfast.services.free import release_landing
+from holdfast.services.grants import open_embargoed
 from holdfast.services.health import notice
 from holdfast.services.index import index
 from holdfast.services.login import expire_attempts
@@ -155,7 +156,7 @@ def _worth_writing(archive: Archive, conn: Connection) -> bool:
 
 
 def _mend(archive: Archive, conn: Connection) -> None:
-    """Plan copies that are owed, end what tapes were emptied for, and say what no tape has any more."""
+    """Plan copies that are owed, end what tapes were emptied for, say what no tape has any more, end embargoes."""
     for row in copies.all(conn, "owed", limit=_BATCH):
         package = packages.first(conn, "by_id", id=row["package"])
         if package:
@@ -172,3 +173,4 @@ def _mend(archive: Archive, conn: Connection) -> None:
     for row in copies.moved(conn, "surplus_proven", to="retired"):
         events.add(conn, archive.site, "copy.retired", dataset=row["dataset"], package=row["package"], tape=row["tape"])
     end_repacks(archive, conn)
+    open_embargoed(archive, conn, limit=_BATCH)

@@ -29,7 +29,7 @@ from holdfast.model.names import medium_name, printable
 from holdfast.model.profile import Profile
 from holdfast.model.rights import Person
 from holdfast.model.segments import cut
-from holdfast.services import deposit, landing
+from holdfast.services import deposit, landing, profiles
 from holdfast.services.archive import Archive, contract, described
 from holdfast.services.groups import group_of_folder
 from holdfast.services.pack import fail_dataset
@@ -57,6 +57,8 @@ def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person,
         conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", [f"{server}:{raw.hex()}"])
         if datasets.first(conn, "by_id", id=dataset):
             return dataset
+        if wish.profile is not None:  # a mistake in the wish is told before what was archived long ago
+            profiles.offered(conn, wish.profile, role=person.role)
         existing = datasets.first(conn, "by_source", site=archive.site, server=server, source=raw)
         # A folder whose source was removed and which holds something again is a new dataset.
         if existing and (existing["source_released_at"] is None or not any(source.iterdir())):

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from typing import Final, NoReturn
 
 from holdfast.errors import SourceChanged, SourceUnreadable, UnsupportedFile
-from holdfast.model.entry import Entry, Kind
+from holdfast.model.entry import ACL, Entry, Kind
 from holdfast.model.names import printable
 
 _BLOCK: Final = 512  # bytes; the unit of st_blocks
@@ -117,13 +117,15 @@ def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry
 
 
 def _xattrs(full: bytes) -> tuple[tuple[str, bytes], ...]:
-    """Return the user's extended attributes; file systems without any have none."""
+    """Return the user's extended attributes and the access list; file systems without any have none."""
     try:
         names = os.listxattr(full, follow_symlinks=False)
         if not names:  # nearly always
             return ()
         return tuple(
-            (name, os.getxattr(full, name, follow_symlinks=False)) for name in sorted(names) if name.startswith("user.")
+            (name, os.getxattr(full, name, follow_symlinks=False))
+            for name in sorted(names)
+            if name.startswith("user.") or name == ACL
         )
     except OSError as error:
         if error.errno in {errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENODATA}:

@@ -125,6 +125,10 @@ class Roots:
 
     source: tuple[Path, ...] = setting((), "Folders below which datasets may be archived from.")
     destination: tuple[Path, ...] = setting((Path("/"),), "Folders below which files may be delivered to.")
+    owners: str = setting(
+        "archive", "To whom delivered files belong: the user of the `archive`, or those to whom they were `kept` when they "
+        "were archived, with mode and access list (ACL) as then. The latter takes a program that may give files away.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

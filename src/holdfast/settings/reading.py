@@ -107,6 +107,7 @@ def _check_choices(settings: Settings) -> None:
     for key, value, allowed in (
         ("library.kind", settings.library.kind, ("simulator", "ltfs")),
         ("library.adopt", settings.library.adopt, ("all", "none")),
+        ("roots.owners", settings.roots.owners, ("archive", "kept")),
         ("people.newcomers", settings.people.newcomers, ("refuse", "apply", "admit")),
         ("log.level", settings.log.level, ("debug", "info", "warning", "error")),
         ("log.format", settings.log.format, ("text", "json")),

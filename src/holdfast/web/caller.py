@@ -52,7 +52,7 @@ async def visitor(
     if credentials is not None:
         return await _known(request, archive, credentials.credentials)
     if session := request.cookies.get(cookie_of(archive)):
-        _check_origin(request)
+        _check_origin(request, archive.settings.web.address)
         return await _known(request, archive, session)
     return VISITOR
 
@@ -60,7 +60,9 @@ async def visitor(
 async def _known(request: Request, archive: Archive, secret: str) -> Person:
     known: Known = request.app.state.known
     found = known.person(archive, secret)  # a look into memory: not worth a thread
-    return found or await run_in_threadpool(known.ask, archive, secret, used_from=address_of(request))
+    if found is None:
+        found = await run_in_threadpool(known.ask, archive, secret, used_from=address_of(request))
+    return found
 
 
 def cookie_of(archive: Archive) -> str:
@@ -68,7 +70,7 @@ def cookie_of(archive: Archive) -> str:
     return "holdfast_" + hashlib.sha256(f"{archive.site}:{archive.settings.data}".encode()).hexdigest()[:12]
 
 
-def _check_origin(request: Request) -> None:
+def _check_origin(request: Request, address: str) -> None:
     """Raise NotAllowed when a page of somebody else has a browser change something here.
 
     Browsers say so in Sec-Fetch-Site (W3C Fetch Metadata), older ones in Origin.
@@ -76,8 +78,8 @@ def _check_origin(request: Request) -> None:
     if request.method in {"GET", "HEAD", "OPTIONS"}:
         return
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if site not in {None, "same-origin"} or (site is None and origin != own):
+    own = {f"{request.url.scheme}://{request.headers.get('host', '')}", address.rstrip("/") or None}
+    if site not in {None, "same-origin"} or (site is None and (not origin or origin not in own)):
         raise NotAllowed(action="do this from the page of another site")
 
 

@@ -110,6 +110,16 @@ update dataset set files = files + %(files)s, bytes = bytes + %(bytes)s where id
 select id from dataset where state = 'open' and source is not null and (not landing or close_wanted is not null)
   and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
 
+-- opening --
+-- Whose embargo has ended, for those whom the profile names.
+update dataset set opened_at = now() where id in (
+  select dataset.id from dataset
+  join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+  where state = 'closed' and opened_at is null and profile.body->>'open_to' in ('members', 'everyone')
+    and closed_at <= now() - make_interval(days => coalesce((profile.body->>'embargo_days')::int, 0)) limit %(limit)s)
+returning id, (select body->>'open_to' from profile
+  where profile.name = dataset.profile and profile.version = dataset.profile_version) as audience
+
 -- unclosed --
 select id from dataset where state = 'closing'
   and not exists (select from package where dataset = dataset.id and state in ('planned', 'packing'))

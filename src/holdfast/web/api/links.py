@@ -13,7 +13,6 @@ from starlette.responses import Response
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import links, show
-from holdfast.services.archive import Archive
 from holdfast.services.rights import may
 from holdfast.web.api.datasets import raw, unbase64
 from holdfast.web.api.downloads import BINARY, COMES
@@ -47,19 +46,15 @@ def of_dataset(dataset: str, archive: TheArchive, person: Caller) -> LinkPage:
 @router.delete("/links/{link}", responses=responses(404))
 def revoke(link: str, archive: TheArchive, person: Caller) -> Link:
     """End a share link. Repeating it changes nothing."""
-    _may_manage(archive, person, link)
+    may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
     return links.revoke(archive, link, person=person.name)
 
 
 @router.get("/links/{link}/uses", responses=responses(404))
 def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
     """List the newest downloads through a link."""
-    _may_manage(archive, person, link)
-    return LinkUses(items=links.uses(archive, link))
-
-
-def _may_manage(archive: Archive, person: Caller, link: str) -> None:
     may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
+    return LinkUses(items=links.uses(archive, link))
 
 
 def opening(

@@ -5,7 +5,10 @@ alter table dataset
     add column close_wanted timestamptz,                     -- from then on nothing is added or removed
     add column extends      text references dataset (id),    -- whose files it adds to
     add column keep_days    integer check (keep_days >= 0),  -- not deleted sooner after closing; null: as the profile says
-    add column tombstone    jsonb;                           -- of a deletion: who, why, when, digest of the file list
+    add column tombstone    jsonb,                           -- of a deletion: who, why, when, digest of the file list
+    add column opened_at    timestamptz;                     -- when its embargo ended; opened once, whatever is decided later
+-- planner: whose embargo may have ended.
+create index dataset_embargoed on dataset (closed_at) where state = 'closed' and opened_at is null;
 create index dataset_extends on dataset (extends) where extends is not null;
 -- planner: what is safe, and whose landing folder nobody removed.
 create index dataset_landed on dataset (id) where landing and source_released_at is null;
