@@ -7,21 +7,25 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import uvicorn
 
 from holdfast.testing.proxy import free_port
 from holdfast.testing.site import SmallSite
-from holdfast.web.application import create_app
+from holdfast.web.application import create_app, server_config
+from holdfast.web.connection import PATIENCE
 
 
 @contextmanager
-def client_of(site: SmallSite, *, port: int | None = None) -> Iterator[httpx.Client]:
-    """Serve an archive on a port of its own and yield a client with its token."""
+def client_of(
+    site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, **limits: Any
+) -> Iterator[httpx.Client]:
+    """Serve an archive on a port of its own and yield a client with its token; `limits` are those of `create_app`."""
     port = port or free_port()
-    config = uvicorn.Config(create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
+    app = create_app(site.archive, **limits)
+    server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port, patience=patience, lifespan="off"))
     serving = threading.Thread(target=server.run)
     serving.start()
     try:

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import binascii
 import re
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -18,40 +17,35 @@ from starlette.requests import ClientDisconnect, Request
 from holdfast.errors import Busy, InvalidInput
 
 _PIECE: Final = 4 << 20  # bytes handed to a thread at once; a body takes three times as much memory at most
-_AT_ONCE: Final = 40  # bodies that one server receives at a time: each holds one of the catalogue's 100 connections
-_PLACES: Final = threading.BoundedSemaphore(_AT_ONCE)
-_STALL: Final = 60.0  # seconds without a byte after which a client counts as gone
+AT_ONCE: Final = 40  # uploads that one server receives at a time: each holds one of the catalogue's 100 connections
 _NAMES: Final = {"sha-256": "sha256", "sha-512": "sha512"}  # RFC 9530 -> hashlib
 _MEMBER: Final = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
 
 
 @contextmanager
-def place() -> Iterator[None]:
-    """Hold one of the places for bodies that come. Raises Busy."""
-    if not _PLACES.acquire(blocking=False):
-        raise Busy(what=f"This server receives {_AT_ONCE} uploads already. Repeat this one in a moment.")
+def admitted(request: Request) -> Iterator[None]:
+    """Be one of the uploads that this server receives at a time. Raises Busy. Runs in the event loop only: no lock."""
+    state = request.app.state
+    if state.receiving >= state.at_once:
+        raise Busy(what=f"This server receives {state.at_once} uploads already. Repeat this one in a moment.")
+    state.receiving += 1
     try:
         yield
     finally:
-        _PLACES.release()
+        state.receiving -= 1
 
 
 async def receive(request: Request, write: Callable[[list[bytes]], None]) -> None:
     """Give the body to `write`, piece by piece, in a thread. Raises what it raises, and ClientDisconnect.
 
-    When the client goes away, or sends nothing for a minute, what came until then is written first.
+    When the client goes away, what came until then is written first.
     """
     writing: asyncio.Future[None] | None = None
     parts: list[bytes] = []
     size = 0
     gone: ClientDisconnect | None = None
-    coming = aiter(request.stream())
     try:
-        while True:
-            async with asyncio.timeout(_STALL):
-                chunk = await anext(coming, None)
-            if chunk is None:
-                break
+        async for chunk in request.stream():
             parts.append(chunk)
             size += len(chunk)
             if size >= _PIECE:
@@ -61,8 +55,6 @@ async def receive(request: Request, write: Callable[[list[bytes]], None]) -> Non
                 parts, size = [], 0
     except ClientDisconnect as error:
         gone = error
-    except TimeoutError:
-        gone = ClientDisconnect()
     finally:
         # Also when the server stops: no thread may write after this.
         if writing:

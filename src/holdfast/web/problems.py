@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from holdfast.errors import (
+    Busy,
     Conflict,
     DatabaseUnavailable,
     HoldfastError,
@@ -70,7 +71,7 @@ def install(app: FastAPI) -> None:
         response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
         if isinstance(error, NotSignedIn):
             response.headers["WWW-Authenticate"] = "Basic" if isinstance(error, PasswordNeeded) else "Bearer"
-        if isinstance(error, DatabaseUnavailable):
+        if isinstance(error, (Busy, DatabaseUnavailable)):
             response.headers["Retry-After"] = "5"
         if isinstance(error, TooManyAttempts):
             response.headers["Retry-After"] = str(error.details["seconds"])

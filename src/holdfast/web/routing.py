@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any
+from typing import Any, get_type_hints
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from starlette.responses import Response
 
 
@@ -22,17 +22,19 @@ class Router(APIRouter):
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **how: Any) -> None:
         """Add a route."""
-        if not iscoroutinefunction(endpoint):
-            endpoint = _written(endpoint, how.get("status_code") or 200)
+        declared = how.get("response_model") or get_type_hints(endpoint).get("return")
+        if isinstance(declared, type) and issubclass(declared, BaseModel) and not iscoroutinefunction(endpoint):
+            endpoint = _written(endpoint, TypeAdapter(declared), how.get("status_code") or 200)
         super().add_api_route(path, endpoint, **how)
 
 
-def _written(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
+def _written(endpoint: Callable[..., Any], declared: TypeAdapter[Any], status: int) -> Callable[..., Any]:
     @wraps(endpoint)
     def answer(*args: Any, **kwargs: Any) -> Any:
         found = endpoint(*args, **kwargs)
-        if isinstance(found, BaseModel):
-            return Response(found.model_dump_json(), status_code=status, media_type="application/json")
-        return found
+        if not isinstance(found, BaseModel):
+            return found
+        # By the declared model: of one that derives from it, nothing more is told.
+        return Response(declared.dump_json(found), status_code=status, media_type="application/json")
 
     return answer

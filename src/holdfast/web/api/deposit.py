@@ -16,7 +16,7 @@ from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
 from holdfast.services.rights import may, may_use_folder
-from holdfast.web.body import digests, place, receive
+from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
@@ -64,13 +64,15 @@ async def _received(
         receiving.note()
         return finish(receiving)
 
-    with place():
+    with admitted(request):
         try:
             await run_in_threadpool(begin)
             await receive(request, receiving.write)
             return await run_in_threadpool(finished)
         except ClientDisconnect as error:
-            raise InvalidInput(what="The connection ended before all bytes had come.") from error
+            raise InvalidInput(
+                what="The connection ended, or brought nothing for too long, before all bytes had come."
+            ) from error
         finally:
             await run_in_threadpool(_forget, receiving)
 

@@ -23,7 +23,7 @@ from holdfast.services import uploads
 from holdfast.services.archive import Archive
 from holdfast.services.rights import may
 from holdfast.web import problems
-from holdfast.web.body import place, receive, unbase64
+from holdfast.web.body import admitted, receive, unbase64
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
@@ -62,10 +62,10 @@ async def begin(request: Request, archive: TheArchive, person: Caller) -> Respon
     if not length.isdigit():
         raise InvalidInput(what="Say in Upload-Length how many bytes the file has: room is promised before they move.")
     metadata, at_once = request.headers.get("upload-metadata", ""), request.headers.get("content-type") == _BYTES
-    row = await run_in_threadpool(_begun, archive, person, int(length), metadata, reuse=not at_once)
-    headers = _ABOUT | {"Location": f"{request.url.path}/{row['id']}"}
-    if at_once or row["length"] == 0:
-        with place():
+    with admitted(request):
+        row = await run_in_threadpool(_begun, archive, person, int(length), metadata, reuse=not at_once)
+        headers = _ABOUT | {"Location": f"{request.url.path}/{row['id']}"}
+        if at_once or row["length"] == 0:
             row = await _take(request, archive, row, offset=0)
     return Response(status_code=201, headers=headers | _place(row))
 
@@ -130,7 +130,7 @@ async def go_on(upload: str, request: Request, archive: TheArchive, person: Call
     if not offset.isdigit():
         raise InvalidInput(what="Say in Upload-Offset from where these bytes go on.")
     try:
-        with place():
+        with admitted(request):
             row = await _take(request, archive, row, offset=int(offset))
     except UploadDamaged as error:
         return problems.document(460, error.code, "Checksum mismatch", error.sentence)
@@ -168,7 +168,9 @@ async def _take(request: Request, archive: Archive, row: Row, *, offset: int) ->
         await run_in_threadpool(finish)
         return await run_in_threadpool(uploads.upload_row, archive, row["id"])
     except ClientDisconnect as error:
-        raise InvalidInput(what="The connection ended; the upload can go on from where it is.") from error
+        raise InvalidInput(
+            what="The connection ended, or brought nothing for too long. The upload can go on from where it is."
+        ) from error
     finally:
         await run_in_threadpool(receiving.__exit__, None, None, None)
 
