@@ -30,15 +30,21 @@ _EXAMPLES: Final = 8  # of each operation, for each who calls
 _LEFT_OUT: Final = {"POST /logout", "POST /password"}
 
 
+@schemathesis.serializer("application/x-tar", "application/offset+octet-stream")
+def raw(_: Any, value: Any) -> dict[str, Any]:
+    """Send bytes as they are."""
+    return {"data": value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")}
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("who", ["admin", "member", "visitor"])
+@pytest.mark.parametrize("who", ["admin", "visitor"])
 def test_every_answer_is_one_that_is_described(site: SmallSite, who: str) -> None:
     dataset, open_dataset = site.archive_folder({"a": b"a", "sub/b": b"b"}), site.open_dataset()
     site.drain()
     known = {"dataset": [dataset, open_dataset], "name": ["marie"], "group": ["staff"]}
     person(site, "marie")
     with client_of(site) as api:
-        headers = {"admin": dict(api.headers), "member": person(site, "pierre"), "visitor": {}}[who]
+        headers = dict(api.headers) if who == "admin" else {}
         token = {key: value for key, value in headers.items() if key.lower() == "authorization"}
         schema = schemathesis.openapi.from_dict(api.get(f"{PREFIX}/openapi.json").json())
         failures = [text for found in schema.get_all_operations() for text in _tried(found.ok(), api, token, known)]

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from holdfast.web.problems import unreadable
+
 PATIENCE: Final = 20.0  # seconds for the head of a request: a browser behind a bad line needs one or two
 _MOST: Final = 512 << 10  # bytes of a head: more than one read from the network, which may end within the next head
 
@@ -36,6 +38,13 @@ class Connection(HttpToolsProtocol):
             self._head += len(data)
             if self._head > _MOST:
                 self.send_400_response("The head of this request is too large.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no request as all errors are answered, and hang up."""
+        answer = unreadable(msg)
+        head = b"".join(b"%b: %b\r\n" % pair for pair in answer.raw_headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"connection: close\r\n\r\n" + bytes(answer.body))
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """Serve what is wanted."""

@@ -122,7 +122,7 @@ def find(
     return FoundFiles(items=show.find(archive, raw(name), limit=limit, sight=sight(person)))
 
 
-@router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404))
+@router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404, 409))
 def check_copies(dataset: str, archive: TheArchive, person: Caller) -> CheckAsked:
     """Have all copies of a dataset read again from their media."""
     may(archive, person, "check", dataset)

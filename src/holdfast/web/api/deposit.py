@@ -136,7 +136,7 @@ def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, 
     return Response(status_code=204)
 
 
-@router.get("/datasets/{dataset}/uploads", responses=responses(404))
+@router.get("/datasets/{dataset}/uploads", responses=responses(404, 409))
 def uploads_of(dataset: str, archive: TheArchive, person: Caller) -> UploadPage:
     """List the files that are on their way into a dataset."""
     may(archive, person, "write", dataset)

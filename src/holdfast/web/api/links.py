@@ -28,7 +28,7 @@ _FIRST: Final = 1000  # files in what a link shows
 _SHARED: Final = responses(404)
 
 
-@router.post("/datasets/{dataset}/links", status_code=201, responses=responses(404))
+@router.post("/datasets/{dataset}/links", status_code=201, responses=responses(404, 409))
 def add(dataset: str, wish: NewLink, archive: TheArchive, person: Caller) -> Link:
     """Make a share link. Its secret is in this answer and nowhere else."""
     may(archive, person, "manage", dataset)
@@ -36,21 +36,21 @@ def add(dataset: str, wish: NewLink, archive: TheArchive, person: Caller) -> Lin
     return links.add(archive, dataset, wish, path=path, person=person.name, ident=new_id())
 
 
-@router.get("/datasets/{dataset}/links", responses=responses(404))
+@router.get("/datasets/{dataset}/links", responses=responses(404, 409))
 def of_dataset(dataset: str, archive: TheArchive, person: Caller) -> LinkPage:
     """List the share links of a dataset, the newest first."""
     may(archive, person, "manage", dataset)
     return LinkPage(items=links.of_dataset(archive, dataset))
 
 
-@router.delete("/links/{link}", responses=responses(404))
+@router.delete("/links/{link}", responses=responses(404, 409))
 def revoke(link: str, archive: TheArchive, person: Caller) -> Link:
     """End a share link. Repeating it changes nothing."""
     may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
     return links.revoke(archive, link, person=person.name)
 
 
-@router.get("/links/{link}/uses", responses=responses(404))
+@router.get("/links/{link}/uses", responses=responses(404, 409))
 def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
     """List the newest downloads through a link."""
     may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))

@@ -39,7 +39,7 @@ def status(archive: TheArchive, person: Caller) -> Status:
     return show.overview(archive)
 
 
-@router.get("/events", responses=responses())
+@router.get("/events", responses=responses(404))
 def events(
     archive: TheArchive,
     person: Caller,

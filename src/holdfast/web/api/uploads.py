@@ -108,7 +108,7 @@ def _place(row: Row) -> dict[str, str]:
     }
 
 
-@router.head("/uploads/{upload}", dependencies=[Tus], responses=responses(404))
+@router.head("/uploads/{upload}", dependencies=[Tus], responses=responses(404, 409))
 def where(upload: str, archive: TheArchive, person: Caller) -> Response:
     """Tell in `Upload-Offset` how many bytes count, from where it goes on."""
     return Response(headers=_ABOUT | _place(_own(archive, person, upload)))
