@@ -9,7 +9,6 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from holdfast.web.api import datasets, deletion, deposit, grants, groups, people, profiles, requests, status, uploads
-from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
 # REST API
@@ -53,7 +52,7 @@ def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
     for module in (datasets, deposit, deletion, grants, groups, people, profiles, requests, status, uploads):
-        app.include_router(module.router, prefix=PREFIX)
+        app.router.routes.extend(module.router.routes)
     return app.openapi()
 
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
-from holdfast.web.routing import Router
+from holdfast.web.routing import PREFIX, Router
 
 
 class Told(BaseModel):
@@ -25,7 +25,7 @@ class Page(BaseModel):
     items: list[Told]
 
 
-router = Router()
+router = Router(tags=["told"])
 
 
 @router.get("/one")
@@ -59,16 +59,22 @@ def test_the_same_within_a_page_and_its_status_is_the_declared_one() -> None:
     assert answer.headers["content-type"] == "application/json"
 
 
+def test_a_path_that_is_none_and_a_method_that_is_none_are_told_apart() -> None:
+    assert called("GET", "/on").status_code == 404
+    assert called("GET", "/onE").status_code == 404
+    assert called("POST", "/one").status_code == 405
+
+
 def test_an_answer_that_is_one_already_stays_as_it_is() -> None:
     assert called("GET", "/any?later=true").status_code == 202
 
 
 def called(method: str, route: str) -> httpx.Response:
     app = FastAPI()
-    app.include_router(router)
+    app.router.routes.extend(router.routes)
 
     async def call() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://archive") as client:
-            return await client.request(method, route)
+            return await client.request(method, PREFIX + route)
 
     return asyncio.run(call())

@@ -39,7 +39,7 @@ def chosen(paths: list[str], exact: list[str]) -> list[bytes]:
     responses={
         200: BINARY, 206: {**BINARY, "description": "The ranges that were asked for."}, **COMES,
         304: {"description": "You have it: its ETag is the one you sent."}, 416: {"description": "No such range."},
-        400: {"description": "The header Range cannot be read."}, **responses(404, 409, 507),
+        **responses(404, 409, 507), 400: {"description": "The header Range cannot be read."},
     },
 )  # fmt: skip
 def download(dataset: str, path: str, request: Request, archive: TheArchive, person: Visitor) -> Response:  # noqa: ARG001 (the exact bytes count)
