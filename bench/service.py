@@ -7,7 +7,7 @@ One server process is held to the first core; PostgreSQL and the clients share t
 for true, with packages and two verified copies each.
 
 Then, for `--load` seconds and on all cores: 200 clients who browse and 20 who add files of 1 MB and remove them again. Any
-answer that is not the one wanted ends the program.
+answer that is not the one wanted is an error: these are counted, and the first of each kind is shown.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, cycle, repeat
@@ -48,6 +48,7 @@ class Reader(asyncio.Protocol):
         self._got = bytearray()
         self._asked = 0.0
         self.seconds: list[float] = []
+        self.errors: list[str] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,8 +69,7 @@ class Reader(asyncio.Protocol):
         if not end or len(body) < int(length or b"0"):
             return
         if not head.startswith(b"HTTP/1.1 2"):
-            self.ended.set_exception(RuntimeError(bytes(self._got[:1000]).decode()))
-            return
+            self.errors.append(bytes(self._got[:1000]).decode())
         now = time.perf_counter()
         self.seconds.append(now - self._asked)
         self._got.clear()
@@ -82,16 +82,27 @@ class Reader(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Say so, if there was no answer."""
         if not self.ended.done():
-            self.ended.set_exception(error or RuntimeError("the server hung up"))
+            self.errors.append(f"the server hung up: {error}")
+            self.ended.set_result(None)
 
 
-async def read(port: int, *clients: Iterator[bytes], seconds: float) -> list[list[float]]:
-    """Return the seconds that each answer to each client took."""
+async def read(port: int, *clients: Iterator[bytes], seconds: float) -> list[Reader]:
+    """Ask as so many clients for a time, and return these."""
     until = time.perf_counter() + seconds
     loop = asyncio.get_running_loop()
     readers = [(await loop.create_connection(partial(Reader, asks, until), "127.0.0.1", port))[1] for asks in clients]
     await asyncio.gather(*(reader.ended for reader in readers))
-    return [reader.seconds for reader in readers]
+    return readers
+
+
+def seconds_of(readers: Iterable[Reader]) -> list[float]:
+    """Return what each answer took."""
+    return list(chain.from_iterable(reader.seconds for reader in readers))
+
+
+def errors_of(readers: Iterable[Reader]) -> list[str]:
+    """Return what was answered that was not wanted, or not at all."""
+    return list(chain.from_iterable(reader.errors for reader in readers))
 
 
 def asking(port: int, token: str, method: str, route: str, body: bytes = b"") -> bytes:
@@ -174,15 +185,18 @@ def report(port: int, pid: int, ident: str, token: str, wanted: argparse.Namespa
         clients = [repeat(asking(port, token, "GET", route))] * wanted.clients
         asyncio.run(read(port, *clients, seconds=1))
         begun = cpu(pid)
-        taken = list(chain.from_iterable(asyncio.run(read(port, *clients, seconds=wanted.seconds))))
+        readers = asyncio.run(read(port, *clients, seconds=wanted.seconds))
+        taken = seconds_of(readers)
         each = (cpu(pid) - begun) / len(taken) * 1e3
         shown = route.replace(ident, "ID")
         print(f"| GET /{shown} | {len(taken) / wanted.seconds:.0f} | {each:.2f} | {quantiles(taken)} |", flush=True)
+        tell(errors_of(readers))
 
 
 def routes(ident: str) -> list[str]:
     """Return what those who browse ask for."""
-    return ["whoami", f"datasets/{ident}", "datasets?limit=50"]
+    search = "datasets?limit=50&q=instrument%20%3D%20%27P06%27%20AND%20energy%20%3E%2012%20keV"
+    return ["whoami", f"datasets/{ident}", "datasets?limit=50", search]
 
 
 def quantiles(taken: list[float]) -> str:
@@ -203,11 +217,18 @@ def load(port: int, ident: str, open_dataset: str, token: str, seconds: float) -
     """Browse and add at the same time, and print a line for each."""
     browsing = [cycle([asking(port, token, "GET", route) for route in routes(ident)]) for _ in range(BROWSING)]
     uploading = [adding(port, token, open_dataset, f"file{number}") for number in range(UPLOADING)]
-    taken = asyncio.run(read(port, *browsing, *uploading, seconds=seconds))
-    print(f"\n| for {seconds:.0f} s | answers | p50 ms | p99 ms |\n|---|---|---|---|")
-    for what, found in ((f"{BROWSING} browse", taken[:BROWSING]), (f"{UPLOADING} add and remove", taken[BROWSING:])):
-        each = list(chain.from_iterable(found))
-        print(f"| {what} | {len(each)} | {quantiles(each)} |")
+    readers = asyncio.run(read(port, *browsing, *uploading, seconds=seconds))
+    print(f"\n| for {seconds:.0f} s | answers | errors | p50 ms | p99 ms |\n|---|---|---|---|---|")
+    for what, part in ((f"{BROWSING} browse", readers[:BROWSING]), (f"{UPLOADING} add and remove", readers[BROWSING:])):
+        each = seconds_of(part)
+        print(f"| {what} | {len(each)} | {len(errors_of(part))} | {quantiles(each)} |")
+    tell(errors_of(readers))
+
+
+def tell(errors: Iterable[str]) -> None:
+    """Print the first error of each kind."""
+    first = {error.splitlines()[0]: error for error in reversed(list(errors))}
+    print("".join(f"\n{error}\n" for error in first.values()), end="")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ _NONE: Final[list[str]] = []
 COMES: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": FileRequest, "description": "It is on tape and is being brought; follow the request, then repeat."}
 }
-BINARY: Final[dict[str, Any]] = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
+_BYTES: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
+BINARY: Final[dict[str, Any]] = {"content": {"application/octet-stream": _BYTES}}
+BUNDLE: Final[dict[str, Any]] = {"content": {"application/x-tar": _BYTES, "application/zip": _BYTES}}
+SUMS: Final[dict[str, Any]] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def chosen(paths: list[str], exact: list[str]) -> list[bytes]:
@@ -51,7 +52,7 @@ def download(dataset: str, path: str, request: Request, archive: TheArchive, per
 @router.head("/datasets/{dataset}/bundle", include_in_schema=False)
 @router.get(
     "/datasets/{dataset}/bundle", response_class=Response,
-    responses={200: BINARY, **COMES, **responses(404, 409, 507)},
+    responses={200: BUNDLE, **COMES, **responses(404, 409, 507)},
 )  # fmt: skip
 def download_many(
     dataset: str, request: Request, archive: TheArchive, person: Visitor, path: Paths = _NONE,
@@ -65,7 +66,7 @@ def download_many(
 
 @router.get(
     "/datasets/{dataset}/checksums", response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(404)},
+    responses={200: SUMS, **responses(404)},
 )  # fmt: skip
 def checksums(
     dataset: str, archive: TheArchive, person: Visitor, path: Paths = _NONE, path_base64: PathsBase64 = _NONE

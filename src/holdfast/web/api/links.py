@@ -15,7 +15,7 @@ from holdfast.model.names import printable
 from holdfast.services import links, show
 from holdfast.services.rights import may
 from holdfast.web.api.datasets import raw, unbase64
-from holdfast.web.api.downloads import BINARY, COMES
+from holdfast.web.api.downloads import BINARY, BUNDLE, COMES, SUMS
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
@@ -88,7 +88,7 @@ def download(
     return file_answer(archive, request, link.dataset, wanted, person=link.person, count=count)
 
 
-@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BINARY, **COMES, **_SHARED})
+@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BUNDLE, **COMES, **_SHARED})
 def download_all(
     request: Request,
     archive: TheArchive,
@@ -103,7 +103,7 @@ def download_all(
     )
 
 
-@router.get("/shared/{secret}/checksums", response_class=Response, responses={200: BINARY, **_SHARED})
+@router.get("/shared/{secret}/checksums", response_class=Response, responses={200: SUMS, **_SHARED})
 def checksums(archive: TheArchive, link: Annotated[links.Opening, Depends(opening)]) -> Response:
     """List the SHA-512 of all files that a link opens, as `sha512sum -c` reads it."""
     return checksums_answer(archive, link.dataset, [link.path] if link.path else [], name=link.dataset)

@@ -48,7 +48,10 @@ def packages(
     return PackageTable(items=page.items, next=paging.give(page.next) if page.next else None)
 
 
-@router.get("/packages.csv", responses=responses(), response_class=StreamingResponse)
+@router.get(
+    "/packages.csv", responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **responses()},
+    response_class=StreamingResponse,
+)  # fmt: skip
 def packages_csv(archive: TheArchive, person: Caller, search: Search = "") -> StreamingResponse:
     """Give the same table whole, as CSV (RFC 4180)."""
     may(archive, person, "operate")
