@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,24 @@ class Somebody:
         assert done.returncode == 0, done
         return json.loads(done.stdout.splitlines()[-1])
 
+    def at_a_terminal(self, *arguments: str, typed: list[tuple[str, str]]) -> tuple[int, str]:
+        """Answer the program's questions at a terminal; return its exit code and all that could be seen there."""
+        child, terminal = pty.fork()
+        if not child:
+            os.execve(PROGRAM, [PROGRAM, *arguments], self._env)
+        seen = b""
+        try:
+            for question, answer in typed:
+                while question.encode() not in seen:
+                    seen += os.read(terminal, 4096)
+                os.write(terminal, answer.encode() + b"\n")
+            with suppress(OSError):  # EIO: it has ended
+                while more := os.read(terminal, 4096):
+                    seen += more
+        finally:
+            os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+
     @property
     def file(self) -> Path:
         return self.home / ".config/holdfast/credentials"
@@ -46,6 +67,18 @@ class Somebody:
 @pytest.fixture
 def marie(up: Up, tmp_path: Path) -> Somebody:
     return Somebody(up, tmp_path)
+
+
+def test_a_password_that_is_typed_at_a_terminal_is_not_shown(up: Up, marie: Somebody) -> None:
+    answers = [("New password: ", PASSWORD), ("Repeat for confirmation: ", PASSWORD)]
+    code, seen = marie.at_a_terminal(
+        "apply", "irene", "--title", "Irène", "--mail", "i@example.org", "--reason", "x", typed=answers
+    )
+    assert (code, "administrator" in seen, PASSWORD in seen) == (0, True, False)
+    up.run("admin", "person", "approve", "irene")
+    code, seen = marie.at_a_terminal("login", typed=[("Name", "irene"), ("assword: ", PASSWORD)])
+    assert (code, "as irene until" in seen, PASSWORD in seen) == (0, True, False)
+    assert marie.json("whoami")["name"] == "irene"
 
 
 def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:

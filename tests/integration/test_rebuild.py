@@ -10,7 +10,7 @@ import pytest
 from answers import forget, rebuild, told
 
 from holdfast.errors import Conflict
-from holdfast.services import check, free
+from holdfast.services import check, deposit, fetch, free, show
 from holdfast.services import rebuild as service
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
@@ -68,6 +68,34 @@ def test_p5_a_rebuilt_catalogue_says_the_same(filled: tuple[SmallSite, list[str]
         assert site.show(dataset).level == "preserved"
     site.drain()
     assert site.ran.count("pack") == len(before[made[0]][0][1]) + 1  # nothing is owed
+
+
+def test_p5_what_a_dataset_is_to_others_is_on_the_tapes(site: SmallSite) -> None:
+    folder = site.fill({"a": b"a"})
+    first = site.open_dataset(group="muon", keep_days=0)
+    fetch.want_path(site.archive, first, str(folder), into="", person="tester")
+    site.drain()
+    deposit.close(site.archive, first, person="tester")
+    site.drain()
+    second = site.open_dataset(extends=first)
+    fetch.want_path(site.archive, second, str(folder), into="again", person="tester")
+    site.drain()
+    deposit.close(site.archive, second, person="tester")
+    site.drain()
+    of_both = 'select id, "group", extends, keep_days, landing, visible_to from dataset order by id'
+    before = site.rows(of_both)
+    assert [(row["group"], row["extends"], row["keep_days"], row["landing"]) for row in before] == [
+        ("muon", None, 0, True),
+        ("muon", first, None, True),
+    ]
+    forget(site)
+    assert rebuild(site).problems == []
+    assert site.rows(of_both) == before
+    site.drain()
+    assert [path.path for _, path in show.union(site.archive, second, prefix=b"", after=b"", limit=9, sight=None)] == [
+        "again/run/a",
+        "run/a",
+    ]
 
 
 def tapes_of(before: dict[str, tuple[Any, Any]]) -> list[dict[str, Any]]:

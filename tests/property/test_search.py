@@ -275,6 +275,19 @@ def test_sorted_pages_hold_each_dataset_with_the_key_once(
     assert numbers == sorted(numbers, reverse=down)
 
 
+def test_p8_how_many_words_begin_so_elsewhere_is_not_told(database: Database) -> None:
+    made = [
+        {"title": f"{word} x", "owner": owner, "metadata": {}, "place": None, "audience": "", "group": None}
+        for word, owner in (("abacus", "ann"), ("ab", "ann"), ("abba", "bob"), ("ac", "ann"), ("ab\uffff", "ann"))
+    ]
+    with database.transaction() as conn:
+        fill(conn, made)
+        few = [all_pages(conn, parse("ab*"), sight, search.NEWEST) for sight in (["p:ann"], ["p:carl"], None)]
+        assert [count for _, count in few] == [3, 0, 4]
+        conn.execute("insert into spelling select '', 'ab' || n, n from generate_series(1, 1500) as n")
+        assert few == [all_pages(conn, parse("ab*"), sight, search.NEWEST) for sight in (["p:ann"], ["p:carl"], None)]
+
+
 @pytest.mark.parametrize("guess", ["walk", "range"])
 def test_the_ways_for_what_is_common_and_what_is_rare_find_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch, guess: str

@@ -30,6 +30,9 @@ _RARE: Final = 10_000  # rows of an index that are looked at one by one; about 2
 _MANY: Final = 200_000  # rows of an index that are better than all datasets, when a walk found too few
 _SPELLINGS: Final = 1000  # texts with a common beginning that are asked for one by one
 _MICROSECOND: Final = 1e-6
+_OF_SPELLINGS: Final[LiteralString] = (
+    "terms && array(select term from spelling where key = '' and text >= %s and text < coalesce(%s, chr(1114111)))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +242,8 @@ class Compiler:
         if not word.endswith("*"):
             return _has(term("w", word))
         terms = self._spelled("", word[:-1], word[:-1] + "%")
-        if terms is None:
-            raise InvalidInput(what=f"More than {_SPELLINGS} words begin with {word[:-1]!r}. Write more of it.")
+        if terms is None:  # not refused: that there are so many may be what one must not know (P8)
+            return Sql(_OF_SPELLINGS, (word[:-1], _above(word[:-1])), indexed=True)
         return _has_one_of(terms)
 
     def _like(self, like: Like) -> Sql:
@@ -250,10 +253,8 @@ class Compiler:
 
     def _spelled(self, key: str, beginning: str, pattern: str) -> list[int] | None:
         """Return the terms of texts that fit a pattern, None when these are too many."""
-        conn, last = self._conn, beginning[-1:]
-        high = beginning[:-1] + chr(ord(last) + 1) if last and last < "\ud7ff" else None
-        args = {"key": key, "low": beginning, "high": high, "pattern": pattern}
-        rows = search.all(conn, "spelled", **args, limit=_SPELLINGS + 1)
+        args = {"key": key, "low": beginning, "high": _above(beginning), "pattern": pattern}
+        rows = search.all(self._conn, "spelled", **args, limit=_SPELLINGS + 1)
         return [row["term"] for row in rows] if len(rows) <= _SPELLINGS else None
 
 
@@ -363,6 +364,12 @@ def _cone(asked: Cone) -> Sql:
     )
     touched = cells(asked.ra, asked.dec, asked.radius)
     return _and([_has(term("k", RA)) if touched is None else _has_one_of(touched), distance])
+
+
+def _above(beginning: str) -> str | None:
+    """Return a text behind all that begin so, None when there is none."""
+    last = beginning[-1:]
+    return beginning[:-1] + chr(ord(last) + 1) if last and last < "\ud7ff" else None
 
 
 def _beginning(pattern: str) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 import unicodedata
@@ -43,6 +44,11 @@ def matches(password: str, secret: str | None) -> bool:
 def renewed(password: str, secret: str) -> str:
     """Return what is to be kept of a password that matched: made anew when today's parameters are other ones."""
     return hashed(password) if _HASHER.check_needs_rehash(secret) else secret
+
+
+def digest(secret: str) -> bytes:
+    """Return what is kept of a secret that was made here: random and long, so that a plain digest cannot be guessed back."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def made() -> str:

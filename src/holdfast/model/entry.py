@@ -42,6 +42,11 @@ class Entry(NamedTuple):
     whole_size: int = 0  # of the whole file, when `part` is set
     xattrs: tuple[tuple[str, bytes], ...] = ()  # user.*, and ACL
 
+    @property
+    def file_size(self) -> int:
+        """The size of the whole file, in bytes."""
+        return self.whole_size if self.part else self.size
+
 
 class Location(NamedTuple):
     """Where the bytes of one packed entry stand, so that reading needs one seek and no table.
@@ -61,3 +66,8 @@ class Packed(NamedTuple):
     entry: Entry
     location: Location
     whole_digest: bytes = b""  # SHA-512 of the whole file, with the last part of a file in parts
+
+    @property
+    def file_digest(self) -> bytes:
+        """The SHA-512 of the whole file, as far as this entry knows it."""
+        return self.whole_digest if self.entry.part else self.location.digest

@@ -49,7 +49,7 @@ def _lines(entries: Iterable[Packed], folder: bytes) -> Iterator[bytes]:
         path = (folder + b"/" if folder else b"") + packed.entry.path
         escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
         # GNU coreutils: a line that begins with a backslash has escapes in its name.
-        yield (b"\\" if escaped != path else b"") + _digest(packed).hex().encode() + b"  " + escaped + b"\n"
+        yield (b"\\" if escaped != path else b"") + packed.file_digest.hex().encode() + b"  " + escaped + b"\n"
 
 
 def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
@@ -60,7 +60,7 @@ def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
         info = tarfile.TarInfo((folder + b"/" + entry.path).decode("utf-8", "surrogateescape"))
         info.mtime, info.mode = entry.mtime_ns // 10**9, entry.mode & 0o777
         if entry.kind == "file":
-            info.size = _size(packed)
+            info.size = packed.entry.file_size
         else:
             info.type = tarfile.SYMTYPE if entry.kind == "link" else tarfile.DIRTYPE
             info.linkname = entry.target.decode("utf-8", "surrogateescape")
@@ -87,7 +87,7 @@ def zipped(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
             info = zipfile.ZipInfo(shown + "/" * (entry.kind == "directory"), time.gmtime(at)[:6])
             kind = {"file": stat.S_IFREG, "link": stat.S_IFLNK, "directory": stat.S_IFDIR}[entry.kind]
             info.external_attr = (kind | entry.mode & 0o777) << 16
-            info.file_size = _size(packed) if entry.kind == "file" else len(entry.target)
+            info.file_size = packed.entry.file_size if entry.kind == "file" else len(entry.target)
             with archive.open(info, "w") as file:
                 for chunk in _content(packed, opened) if entry.kind == "file" else [entry.target]:
                     file.write(chunk)
@@ -126,17 +126,9 @@ def _padding(size: int) -> bytes:
     return bytes(-size % tarfile.BLOCKSIZE)
 
 
-def _size(packed: Packed) -> int:
-    return packed.entry.whole_size if packed.entry.part else packed.entry.size
-
-
-def _digest(packed: Packed) -> bytes:
-    return packed.whole_digest if packed.entry.part else packed.location.digest
-
-
 def _content(packed: Packed, opened: Opener) -> Iterator[bytes]:
     """Yield the bytes of a file; all of them were right when it ends."""
-    sha, left = hashlib.sha512(), _size(packed)
+    sha, left = hashlib.sha512(), packed.entry.file_size
     with opened(packed) as descriptor:
         while left:
             chunk = os.read(descriptor, min(_CHUNK, left))
@@ -144,6 +136,6 @@ def _content(packed: Packed, opened: Opener) -> Iterator[bytes]:
                 raise SourceChanged(path=printable(packed.entry.path), what="became shorter")
             sha.update(chunk)
             left -= len(chunk)
-            if not left and sha.digest() != _digest(packed):
+            if not left and sha.digest() != packed.file_digest:
                 raise DigestMismatch(name=printable(packed.entry.path))
             yield chunk

@@ -96,6 +96,14 @@ class _Delivery:
         self._folders: list[TargetFolder] = []
 
     def run(self, wanted: Sequence[Packed], threads: int) -> None:
+        try:
+            self._folder()
+        except TransientError:
+            raise
+        except HoldfastError as error:  # there is no such folder to be had, so nothing can be delivered
+            for packed in wanted:
+                self._on_problem(packed.entry, error)
+            return
         files, folders, links = self._sorted(wanted)
         try:
             with ThreadPoolExecutor(threads, thread_name_prefix="deliver") as pool:

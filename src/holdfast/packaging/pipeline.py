@@ -250,7 +250,7 @@ class Pipeline:
         fd = tools.folder.open(entry.path)
         with self._state:
             self._open_chains.add(fd)
-        check_unchanged(fd, entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
+        check_unchanged(fd, entry.path, entry.file_size, entry.mtime_ns)
         with self._state:
             chain.fd = fd
             self._state.notify_all()
@@ -305,7 +305,7 @@ class Pipeline:
 
     def _close_chain(self, chain: _Chain) -> None:
         entry = chain.member.entry
-        check_unchanged(chain.fd, entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
+        check_unchanged(chain.fd, entry.path, entry.file_size, entry.mtime_ns)
         chain.member.digest = chain.sha.digest()
         with self._state:
             self._open_chains.discard(chain.fd)

@@ -11,22 +11,22 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from holdfast.errors import Cancelled, HoldfastError, SourceChanged, SourceUnreadable
 from holdfast.model.entry import Entry
 from holdfast.model.names import printable
+from holdfast.packaging.folders import enter, open_folder
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _READ_SIZE = 4 << 20  # bytes
 
 
 @contextmanager
 def opened_root(path: os.PathLike[str] | bytes) -> Iterator[int]:
-    """Give a descriptor of the folder that is packed. Raises SourceUnreadable."""
+    """Give a descriptor of a folder by its real path; a link in it is not followed. Raises SourceUnreadable."""
     try:
-        root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        root = open_folder(path)
     except OSError as error:
         raise SourceUnreadable(path=printable(os.fsencode(path)), why=error.strerror or str(error)) from error
     try:
@@ -51,7 +51,7 @@ class SourceFolder:
         """
         folder, _, name = path.rpartition(b"/")
         try:
-            return os.open(name, _FILE, dir_fd=self._directory(folder))
+            return os.open(name, FILE, dir_fd=self.folder(folder))
         except OSError as error:
             raise _told(path, error) from error
 
@@ -61,7 +61,21 @@ class SourceFolder:
             os.close(self._fd)
             self._fd = -1
 
-    def _directory(self, folder: bytes) -> int:
+    def unlink(self, path: bytes) -> None:
+        """Remove the file or link at `path`, if it is there. Raises OSError."""
+        folder, _, name = path.rpartition(b"/")
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.folder(folder))
+
+    def remove_empty_folders(self) -> None:
+        """Remove the folders in it that hold nothing any more."""
+        for _, folders, _, at in os.fwalk(b".", topdown=False, dir_fd=self._root):
+            for name in folders:
+                with suppress(OSError):
+                    os.rmdir(name, dir_fd=at)
+
+    def folder(self, folder: bytes) -> int:
+        """Return a descriptor of a folder, valid until the next call. Raises OSError."""
         if not folder:
             return self._root
         if self._fd >= 0 and folder == self._last:
@@ -70,7 +84,7 @@ class SourceFolder:
         at = self._root
         for component in folder.split(b"/"):
             try:
-                below = os.open(component, _DIRECTORY, dir_fd=at)
+                below = enter(component, at, create=False)
             finally:
                 if at != self._root:
                     os.close(at)
@@ -86,7 +100,7 @@ def read_pieces(
 
     Raises SourceChanged, SourceUnreadable, Cancelled.
     """
-    whole = entry.whole_size if entry.part else entry.size
+    whole = entry.file_size
     with closing(SourceFolder(root)) as folder:
         fd = folder.open(entry.path)
     try:

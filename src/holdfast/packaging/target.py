@@ -17,8 +17,8 @@ from typing import Final
 from holdfast.errors import Conflict, DigestMismatch, HoldfastError, MediumFailed, NoSpace, NotAllowed, NotFound
 from holdfast.model.entry import ACL, Entry, Packed
 from holdfast.model.names import printable
+from holdfast.packaging.folders import enter, open_folder
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOLE: Final = bytes(64 << 10)
@@ -44,9 +44,9 @@ class TargetFolder:
         self._unnamed = True  # until the file system says that it has no files without a name
         self._last: bytes = b""
         self._fd = -1
+        self._root = -1
         with self._told(os.fsencode(root)):
-            root.mkdir(parents=True, exist_ok=True)
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._root = open_folder(root, create=True)
 
     def close(self) -> None:
         """Close what is open."""
@@ -221,7 +221,7 @@ class TargetFolder:
         at = self._root
         for component in path.split(b"/"):
             try:
-                below = _enter(component, at, create=create)
+                below = enter(component, at, create=create)
             finally:
                 if at != self._root:
                     os.close(at)
@@ -245,7 +245,7 @@ class TargetFolder:
 
     def _failure(self, error: OSError, path: bytes) -> HoldfastError:
         if error.errno in _FULL:
-            found = os.statvfs(self._root)
+            found = os.statvfs("/" if self._root < 0 else self._root)
             return NoSpace(area=self.area, needed=1, free=found.f_bavail * found.f_frsize)
         if error.errno in _IN_THE_WAY:
             return self._in_the_way(path)
@@ -260,17 +260,6 @@ class TargetFolder:
 def _require(entry: Entry, check: Callable[[], bool]) -> None:
     if not check():
         raise DigestMismatch(name=printable(entry.path))
-
-
-def _enter(component: bytes, parent: int, *, create: bool) -> int:
-    try:
-        return os.open(component, _DIRECTORY, dir_fd=parent)
-    except FileNotFoundError:
-        if not create:
-            raise
-    with contextlib.suppress(FileExistsError):  # another thread was faster
-        os.mkdir(component, 0o755, dir_fd=parent)
-    return os.open(component, _DIRECTORY, dir_fd=parent)
 
 
 def _write(fd: int, pieces: Iterator[memoryview], at: int, *, sparse: bool) -> None:

@@ -57,8 +57,8 @@ def _unpacked(archive: Archive, ident: str, taken: list[Path]) -> Iterator[Arriv
                 if member.isdir():
                     continue
                 path = os.fsencode(member.name)
-                if not member.isreg():
-                    raise InvalidInput(what=f"{printable(path)} in the batch is not a file.")
+                if not member.isreg() or member.issparse():  # what is sparse may be larger than all that was sent
+                    raise InvalidInput(what=f"{printable(path)} in the batch is not a file, or a sparse one.")
                 file = incoming(archive, f"{ident}.{number}")
                 taken.append(file)
                 arrived = Arrived(file, path, member.size, _mtime_ns(member), b"")

@@ -34,16 +34,6 @@ class Opened:
     descriptor: int
     packed: Packed
 
-    @property
-    def digest(self) -> bytes:
-        """Its SHA-512."""
-        return self.packed.whole_digest if self.packed.entry.part else self.packed.location.digest
-
-    @property
-    def size(self) -> int:
-        """Its size in bytes."""
-        return self.packed.entry.whole_size if self.packed.entry.part else self.packed.entry.size
-
 
 @dataclass(frozen=True, slots=True)
 class Away:
@@ -124,7 +114,7 @@ def _open(root: int, packed: Packed) -> int:
     finally:
         source.close()
     try:
-        check_unchanged(descriptor, entry.path, entry.whole_size if entry.part else entry.size, entry.mtime_ns)
+        check_unchanged(descriptor, entry.path, entry.file_size, entry.mtime_ns)
     except HoldfastError:
         os.close(descriptor)
         raise

@@ -149,8 +149,7 @@ def _digest_of_list(conn: Connection, dataset: str) -> str:
     hasher = hashlib.sha256()
     for _, packed in listings.walk(conn, dataset):
         if listings.is_last(packed):
-            digest = packed.whole_digest or packed.location.digest
-            hasher.update(digest.hex().encode() + b"  " + packed.entry.path + b"\n")
+            hasher.update(packed.file_digest.hex().encode() + b"  " + packed.entry.path + b"\n")
     return hasher.hexdigest()
 
 

@@ -112,8 +112,8 @@ def _target(archive: Archive, destination: str, keep: float | None) -> Path:
     if keep is not None:
         raise InvalidInput(what="Only files in the buffer are kept for a time; those in a folder of yours stay.")
     target = confined(destination, archive.settings.roots.destination, kind="destination")
-    own = archive.settings.data, archive.settings.buffer_path
-    if any(target.is_relative_to(os.path.realpath(folder)) for folder in own):
+    own = os.path.realpath(archive.settings.data), archive.settings.buffer_path, archive.settings.landing_path
+    if any(target.is_relative_to(folder) for folder in own):
         raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")
     if target.exists() and not target.is_dir():
         raise InvalidInput(what=f"{destination} is not a folder.")
@@ -258,7 +258,6 @@ class _Delivery:
         Raises Busy, Cancelled, NoSpace.
         """
         target = Path(os.fsdecode(bytes(self.asked["destination"])))
-        target.mkdir(parents=True, exist_ok=True)
         busy: Busy | None = None
         for copy in self._copies():
             if not self.left:

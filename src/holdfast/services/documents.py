@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
@@ -19,6 +19,9 @@ _PREMIS = {
     "dataset.registered": "ingestion start",
     "dataset.closing": "information package creation",
 }
+
+# Whose members have rights to it, what it extends, days that it is kept at least (if there are such), and whether it was made by hand.
+RELATIONS: Final = {"group": str, "extends": str, "keep_days": int, "landing": bool}
 
 
 def canonical(value: Any) -> bytes:
@@ -68,6 +71,7 @@ def of_dataset(conn: Connection, dataset: Row) -> dict[str, bytes]:
         "segments": dataset["segments"],
         "profile": dataset["contract"],
         "metadata": {key: _typed(value, dataset["owner"]) for key, value in dataset["metadata"].items()},
+        **{key: dataset[key] for key in RELATIONS if dataset[key] is not None},
     }
     datacite = {
         "schemaVersion": "http://datacite.org/schema/kernel-4",

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import secrets
 import threading
@@ -13,6 +12,7 @@ from holdfast.catalog import events
 from holdfast.catalog.queries import credentials, people
 from holdfast.errors import Conflict, NotFound, NotSignedIn, SettingsError
 from holdfast.identity.oidc import Provider
+from holdfast.identity.password import digest
 from holdfast.identity.recognised import Recognised
 from holdfast.services.archive import Archive
 from holdfast.services.signin import person_of
@@ -35,7 +35,7 @@ def begin(archive: Archive, *, redirect: str, then: str) -> tuple[str, str]:
     begun = _provider(archive).begin(redirect)
     with archive.database.transaction() as conn:
         credentials.run(
-            conn, "begin", digest=_digest(begun.state), nonce=begun.nonce, verifier=begun.verifier, next=then,
+            conn, "begin", digest=digest(begun.state), nonce=begun.nonce, verifier=begun.verifier, next=then,
             device_code=None,
         )  # fmt: skip
     return begun.url, begun.state
@@ -50,7 +50,7 @@ def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str)
     if not hmac.compare_digest(state.encode(), kept.encode()):
         raise NotSignedIn(what=_OVER)
     with archive.database.transaction() as conn:
-        row = credentials.first(conn, "end", digest=_digest(state))
+        row = credentials.first(conn, "end", digest=digest(state))
     if row is None:
         raise NotSignedIn(what=_OVER)
     found = _provider(archive).finish(code, nonce=row["nonce"], verifier=row["verifier"], redirect=redirect)
@@ -62,7 +62,7 @@ def begin_device(archive: Archive) -> DeviceSignIn:
     device, handle = _provider(archive).begin_device(), secrets.token_urlsafe(32)
     with archive.database.transaction() as conn:
         credentials.run(
-            conn, "begin", digest=_digest(handle), device_code=device.device_code, nonce="", verifier="", next=""
+            conn, "begin", digest=digest(handle), device_code=device.device_code, nonce="", verifier="", next=""
         )
     return DeviceSignIn(
         handle=handle, address=device.address, code=device.user_code, interval=device.interval, expires=device.expires
@@ -72,14 +72,14 @@ def begin_device(archive: Archive) -> DeviceSignIn:
 def finish_device(archive: Archive, handle: str, *, label: str) -> MadeToken | None:
     """Return a token for who signed in on another device, None as long as nobody did. Raises NotSignedIn, Unreachable."""
     with archive.database.transaction() as conn:
-        row = credentials.first(conn, "begun", digest=_digest(handle))
+        row = credentials.first(conn, "begun", digest=digest(handle))
     if row is None or row["device_code"] is None:
         raise NotSignedIn(what=_OVER)
     found = _provider(archive).finish_device(row["device_code"])
     if found is None:
         return None
     with archive.database.transaction() as conn:
-        if credentials.first(conn, "end", digest=_digest(handle)) is None:
+        if credentials.first(conn, "end", digest=digest(handle)) is None:
             raise NotSignedIn(what=_OVER)
     return _token(archive, found, label=label, kind="token", lifetime=None)
 
@@ -155,7 +155,3 @@ def _provider(archive: Archive) -> Provider:
                 wanted.issuer, client=wanted.client, secret=wanted.secret, scopes=wanted.scopes, groups=wanted.groups
             )
         return _PROVIDERS[wanted]
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()

@@ -33,6 +33,7 @@ from holdfast.errors import (
 )
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
+from holdfast.packaging.sources import FILE, opened_root
 from holdfast.services.archive import Archive, described
 from holdfast.services.register import confined
 from holdfast.services.scan import scan
@@ -148,7 +149,8 @@ def _copy(archive: Archive, receiving: Receiving, file: Path) -> None:
     """Copy a file of the server. Raises SourceUnreadable (also when it is not what it was), OutsideRoots."""
     confined(str(file), archive.settings.roots.source, kind="source")
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with opened_root(file.parent) as folder:  # whoever put a link in place of it since would choose what is copied
+            descriptor = os.open(file.name, FILE, dir_fd=folder)
         with os.fdopen(descriptor, "rb", buffering=0) as opened:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):

@@ -8,12 +8,14 @@ after the evidence of the whole dataset was recorded.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, Final
 
 from blake3 import blake3
@@ -27,6 +29,8 @@ from holdfast.errors import Conflict, HoldfastError, LostClaim, TransientError
 from holdfast.model.entry import Packed
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
+from holdfast.packaging.sources import FILE, SourceFolder, opened_root
+from holdfast.services import landing
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.proof import evidence
 
@@ -34,6 +38,7 @@ _LOG = logging.getLogger(__name__)
 _BLOCK: Final = 4 << 20  # bytes
 _NAMED: Final = 1000  # differing files that are listed
 _PROGRESS_EVERY: Final = 0.5  # seconds
+_GONE: Final = "is not there any more"
 ITSELF: Final = "holdfast"  # who asks for what the archive does by itself
 
 
@@ -131,14 +136,14 @@ class _Release:
         """Read the source and record what is identical to the archive and what is not."""
         files = size = kept = 0
         differing: list[dict[str, str]] = []
-        for packed, arrived in self._files():
-            if why := _difference(self.root, packed, _digest_of(packed), arrived):
-                if why != "is not there any more":
-                    kept += 1
-                if len(differing) < _NAMED:
-                    differing.append({"path": printable(packed.entry.path), "why": why})
-            else:
-                files, size = files + 1, size + _size(packed)
+        with _source(self.root) as source:
+            for packed, arrived in self._files():
+                if why := _difference(source, packed, arrived):
+                    kept += why != _GONE
+                    if len(differing) < _NAMED:
+                        differing.append({"path": printable(packed.entry.path), "why": why})
+                else:
+                    files, size = files + 1, size + packed.entry.file_size
         with self.archive.database.transaction() as conn:
             moved = releases.move(
                 conn,
@@ -166,40 +171,45 @@ class _Release:
                     conn, self.archive.site, "source.releasing", dataset=self.dataset["id"], person=self.row["person"],
                     release=self.row["id"], files=self.row["files"], evidence=proof,
                 )  # fmt: skip
-        for packed, arrived in self._files():
-            if removed >= self.row["files"]:  # the ceiling
-                break
-            if _difference(self.root, packed, _digest_of(packed), arrived) is None:
-                _unlink(self.root, packed.entry.path)
-                removed += 1
-                crash_point("release.source")
-                self._note(removed)
-        _remove_empty_folders(self.root)
-        mine = self.dataset["landing"] and not self.row["kept"]
-        if mine:  # what is left has no row: killed calls left it
+        left = 0
+        with _source(self.root) as source:
+            for packed, arrived in self._files():
+                why = _difference(source, packed, arrived)
+                if source and why is None and removed < self.row["files"]:  # the ceiling
+                    source.unlink(packed.entry.path)
+                    removed += 1
+                    crash_point("release.source")
+                    self._note(removed)
+                else:
+                    left += why != _GONE
+            if source:
+                source.remove_empty_folders()
+        mine = self.dataset["landing"] and not left
+        if mine:  # what is there still has no row: killed calls left it
             shutil.rmtree(self.root, ignore_errors=True)
         with self.archive.database.transaction() as conn:
-            if releases.move(conn, "done", to="done", **self.key, removed=removed):
+            if releases.move(conn, "done", to="done", **self.key, removed=removed, kept=left):
                 if mine:
                     landed.run(conn, "forget", dataset=self.dataset["id"])
                 datasets.run(conn, "source_released", id=self.dataset["id"])
                 events.add(
                     conn, self.archive.site, "source.released", dataset=self.dataset["id"], person=self.row["person"],
-                    release=self.row["id"], removed=removed, kept=self.row["kept"],
+                    release=self.row["id"], removed=removed, kept=left,
                 )  # fmt: skip
 
     def _files(self) -> Iterator[tuple[Packed, bytes]]:
         """Yield the files and links, files in parts once, by their last part, each with the BLAKE3 that it came with."""
         ident = self.dataset["id"]
         with self.archive.database.transaction() as conn:
+            came = landing.files(conn, ident) if self.dataset["landing"] else iter(())
+            row = next(came, None)
             for _, packed in listings.walk(conn, ident):
-                if packed.entry.kind != "directory" and listings.is_last(packed):
-                    rows = (
-                        landed.all(conn, "those", dataset=ident, paths=[packed.entry.path])
-                        if self.dataset["landing"]
-                        else []
-                    )
-                    yield packed, bytes(rows[0]["blake3"]) if rows else b""
+                if packed.entry.kind == "directory" or not listings.is_last(packed):
+                    continue
+                while row is not None and bytes(row["path"]) < packed.entry.path:  # both are in path order
+                    row = next(came, None)
+                with_it = row is not None and bytes(row["path"]) == packed.entry.path
+                yield packed, bytes(row["blake3"]) if row is not None and with_it else b""
 
     def _note(self, removed: int) -> None:
         if time.monotonic() - self._noted < _PROGRESS_EVERY:
@@ -209,52 +219,51 @@ class _Release:
             releases.run(conn, "progress", **self.key, removed=removed)
 
 
-def _digest_of(packed: Packed) -> bytes:
-    return packed.whole_digest if packed.entry.part else packed.location.digest
+@contextmanager
+def _source(root: bytes) -> Iterator[SourceFolder | None]:
+    """Give the source folder, None when it is not there any more. Raises SourceUnreadable."""
+    if not os.path.lexists(root):
+        yield None
+        return
+    with opened_root(root) as descriptor, closing(SourceFolder(descriptor)) as folder:
+        yield folder
 
 
-def _size(packed: Packed) -> int:
-    return packed.entry.whole_size if packed.entry.part else packed.entry.size
-
-
-def _difference(root: bytes, packed: Packed, digest: bytes, arrived: bytes) -> str | None:
+def _difference(source: SourceFolder | None, packed: Packed, arrived: bytes) -> str | None:
     """Return why the source's file is not what was archived, None when it is byte-identical.
 
     `arrived` is the BLAKE3 that it had when it was added, empty for one that was not: so what is on tape is what came.
     """
-    full = os.path.join(root, packed.entry.path)
+    if source is None:
+        return _GONE
+    folder, _, name = packed.entry.path.rpartition(b"/")
     try:
         if packed.entry.kind == "link":
-            return None if os.readlink(full) == packed.entry.target else "leads elsewhere"
-        descriptor = os.open(full, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            target = os.readlink(name, dir_fd=source.folder(folder))
+            return None if target == packed.entry.target else "leads elsewhere"
+        descriptor = os.open(name, FILE, dir_fd=source.folder(folder))
     except FileNotFoundError:
-        return "is not there any more"
+        return _GONE
     except OSError as error:
         return f"cannot be read: {os.strerror(error.errno or 0)}"
     with os.fdopen(descriptor, "rb", buffering=0) as file:
-        if os.fstat(file.fileno()).st_size != _size(packed):
-            return "has another size"
         try:
-            hasher, as_it_came = hashlib.sha512(), blake3()
-            while block := file.read(_BLOCK):
-                hasher.update(block)
-                if arrived:
-                    as_it_came.update(block)
+            return _difference_of(file, packed, arrived)
         except OSError as error:
             return f"cannot be read: {os.strerror(error.errno or 0)}"
-        if arrived and as_it_came.digest() != arrived:
-            return "is not what was added"
-        return None if hasher.digest() == digest else "has other content"
 
 
-def _unlink(root: bytes, path: bytes) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(root, path))
-
-
-def _remove_empty_folders(root: bytes) -> None:
-    """Remove folders that hold nothing any more, the source folder itself excepted."""
-    for folder, _, _ in os.walk(root, topdown=False):
-        if folder != root:
-            with suppress(OSError):
-                os.rmdir(folder)
+def _difference_of(file: io.FileIO, packed: Packed, arrived: bytes) -> str | None:
+    found = os.fstat(file.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        return "is no file any more"
+    if found.st_size != packed.entry.file_size:
+        return "has another size"
+    hasher, as_it_came = hashlib.sha512(), blake3()
+    while block := file.read(_BLOCK):
+        hasher.update(block)
+        if arrived:
+            as_it_came.update(block)
+    if arrived and as_it_came.digest() != arrived:
+        return "is not what was added"
+    return None if hasher.digest() == packed.file_digest else "has other content"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from holdfast.catalog import events, listings
 from holdfast.catalog.database import Row
 from holdfast.catalog.queries import links
 from holdfast.errors import InvalidInput, NotFound, PasswordNeeded
-from holdfast.identity.password import hashed, matches
+from holdfast.identity.password import digest, hashed, matches
 from holdfast.model.names import check_relative, printable
 from holdfast.services.archive import Archive, dataset_row
 from holdfast.wire.links import Link, LinkUse, NewLink
@@ -55,17 +54,12 @@ def add(archive: Archive, dataset: str, wish: NewLink, *, path: bytes, person: s
             check_relative(path)
             next(listings.walk(conn, dataset, prefix=path), None) or listings.find_path(conn, dataset, path)
         links.run(
-            conn, "insert", id=ident, dataset=dataset, path=path, digest=_digest(secret), label=wish.label, person=person,
+            conn, "insert", id=ident, dataset=dataset, path=path, digest=digest(secret), label=wish.label, person=person,
             password=hashed(wish.password) if wish.password else None, most=wish.most,
             expires_at=datetime.now(UTC) + timedelta(seconds=wish.seconds),
         )  # fmt: skip
+        events.add(conn, archive.site, "link.added", dataset=dataset, person=person, link=ident, path=printable(path))
         row = links.first(conn, "by_id", id=ident)
-        if row is None or bytes(row["digest"]) != _digest(secret):
-            secret = ""  # a repeated call, whose first answer was lost
-        else:
-            events.add(
-                conn, archive.site, "link.added", dataset=dataset, person=person, link=ident, path=printable(path)
-            )
     return _told(row or {}, secret)
 
 
@@ -104,7 +98,7 @@ def uses(archive: Archive, link: str) -> list[LinkUse]:
 
 def opened(archive: Archive, secret: str, password: str | None) -> Opening:
     """Return what a link opens. Raises NotFound, in the same words for all that are not good; PasswordNeeded (password)."""
-    args = {"digest": _digest(secret), "failures": _FAILURES, "pause": _PAUSE}
+    args = {"digest": digest(secret), "failures": _FAILURES, "pause": _PAUSE}
     with archive.database.transaction() as conn:
         row = links.first(conn, "good", **args)
     if row is None:
@@ -145,8 +139,3 @@ def _told(row: Row, secret: str = "") -> Link:
         state="ended" if ended or used_up else "good", secret=secret or None,
         address=f"/api/v1/shared/{secret}" if secret else None,
     )  # fmt: skip
-
-
-def _digest(secret: str) -> bytes:
-    """Return what is kept of a secret that is random and long."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

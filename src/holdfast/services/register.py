@@ -18,7 +18,6 @@ from holdfast.errors import (
     AlreadyArchived,
     HoldfastError,
     InvalidInput,
-    NotFound,
     OutsideRoots,
     TransientError,
     UnfitFile,
@@ -106,10 +105,8 @@ def survey(archive: Archive, dataset: str) -> None:
 
 
 def _survey(archive: Archive, conn: Connection, row: Row) -> None:
-    if not os.path.isdir(row["source"]):
-        raise NotFound(kind="folder", name=printable(row["source"]))
     profile, dataset = contract(row), row["id"]
-    entries = scan(row["source"])
+    entries = scan(bytes(row["source"]))
     if row["landing"]:
         entries = landing.confirmed(conn, dataset, entries)
     elif profile.accept:

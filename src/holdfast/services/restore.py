@@ -30,7 +30,7 @@ from holdfast.packaging.plain import Sidecar, parse_sidecar, read_sidecar
 from holdfast.packaging.reader import Source, open_package
 from holdfast.packaging.tapemanifest import Listed, Manifest
 from holdfast.services.archive import Archive
-from holdfast.services.documents import of_document
+from holdfast.services.documents import RELATIONS, of_document
 from holdfast.services.proof import DIGEST_ATTRIBUTE, EVIDENCE_ATTRIBUTE
 from holdfast.services.twins import files_of
 from holdfast.tape.library import FileOnTape
@@ -171,6 +171,7 @@ def _restore(conn: Connection, file: FileOnTape, package: str, opened: Opened) -
         about: dict[str, Any] = json.loads(opened.documents["metadata/dataset.json"])
         contract = Profile.from_json(about["profile"])
         metadata = of_document(about["metadata"])
+        relations = {key: about[key] for key, kind in RELATIONS.items() if isinstance(about.get(key), kind)}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotAPackage(name=file.name, why="its metadata cannot be read") from error
     profiles.run(
@@ -186,6 +187,7 @@ def _restore(conn: Connection, file: FileOnTape, package: str, opened: Opened) -
         conn, "restore", id=identity.dataset, site=identity.site, title=identity.title, owner=identity.owner,
         profile=contract.name, profile_version=contract.version, server=identity.server, source=identity.source_path,
         metadata=Jsonb(metadata), segments=identity.segments, created_at=identity.created,
+        **{"group": None, "extends": None, "keep_days": None, "landing": False, **relations},
     )  # fmt: skip
     packages.run(
         conn, "restore", id=package, dataset=identity.dataset, segment=identity.segment, name=file.name, files=files,

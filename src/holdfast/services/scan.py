@@ -7,12 +7,15 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import zip_longest
 from typing import Final, NoReturn
 
 from holdfast.errors import SourceChanged, SourceUnreadable, UnsupportedFile
 from holdfast.model.entry import ACL, Entry, Kind
 from holdfast.model.names import printable
+from holdfast.packaging.folders import enter
+from holdfast.packaging.sources import SourceFolder, opened_root
 
 _BLOCK: Final = 512  # bytes; the unit of st_blocks
 _NAMED: Final = 20  # offenders that are named in an error
@@ -24,22 +27,27 @@ def scan(root: bytes) -> Iterator[Entry]:
 
     Raises SourceUnreadable, SourceChanged, UnsupportedFile (after the whole walk, with all offenders).
     """
+    with opened_root(root) as descriptor, closing(SourceFolder(descriptor)) as source:
+        yield from _walked(source)
+
+
+def _walked(source: SourceFolder) -> Iterator[Entry]:
     offenders: list[tuple[bytes, str]] = []
-    pending = [_sorted(root, b"", offenders)]
+    pending = [_sorted(source, b"", offenders)]
     while pending:
         for path, found in pending[-1]:
             if stat.S_ISREG(found.st_mode):
-                yield _entry(root, path, found, "file")
+                yield _entry(source, path, found, "file")
             elif stat.S_ISDIR(found.st_mode):
-                content = _sorted(root, path, offenders)
+                content = _sorted(source, path, offenders)
                 first = next(content, None)
                 if first is None:
-                    yield _entry(root, path, found, "directory")
+                    yield _entry(source, path, found, "directory")
                 else:
                     pending.append(_with(first, content))
                     break
             else:
-                yield _entry(root, path, found, "link")
+                yield _entry(source, path, found, "link")
         else:
             pending.pop()
     if offenders:
@@ -55,25 +63,27 @@ def _with(
     yield from rest
 
 
-def _sorted(root: bytes, folder: bytes, offenders: list[tuple[bytes, str]]) -> Iterator[tuple[bytes, os.stat_result]]:
+def _sorted(
+    source: SourceFolder, folder: bytes, offenders: list[tuple[bytes, str]]
+) -> Iterator[tuple[bytes, os.stat_result]]:
     """Yield (path, status) of a folder's content, so that all paths come in the order of their bytes.
 
     A folder sorts as if its name ended in "/", for what is in it does; one without content is a path itself.
     """
-    full = os.path.join(root, folder)
     try:
-        with os.scandir(full) as found:
-            names = {item.name: item.stat(follow_symlinks=False) for item in found}
+        at = source.folder(folder)
+        with os.scandir(at) as found:
+            names = {os.fsencode(item.name): item.stat(follow_symlinks=False) for item in found}
         ordered = sorted(names)
         folders = {name for name, status in names.items() if stat.S_ISDIR(status.st_mode)}
         if folders:
             places = {
-                name: _place(full, name, following) if name in folders else name
+                name: _place(at, name, following) if name in folders else name
                 for name, following in zip_longest(ordered, ordered[1:], fillvalue=b"")
             }
             ordered.sort(key=places.__getitem__)
     except OSError as error:
-        _raise(folder or root, error)
+        _raise(folder or b".", error)
     prefix = folder + b"/" if folder else b""
     for name in ordered:
         path, status = prefix + name, names[name]
@@ -83,29 +93,35 @@ def _sorted(root: bytes, folder: bytes, offenders: list[tuple[bytes, str]]) -> I
             yield path, status
 
 
-def _place(above: bytes, name: bytes, following: bytes) -> bytes:
+def _place(above: int, name: bytes, following: bytes) -> bytes:
     """Return what a folder sorts by; whether it has content matters only when `following` sorts before NAME/."""
     if name < following < name + b"/":
-        with os.scandir(os.path.join(above, name)) as content:
-            if next(content, None) is None:
-                return name
+        folder = enter(name, above, create=False)
+        try:
+            with os.scandir(folder) as content:
+                if next(content, None) is None:
+                    return name
+        finally:
+            os.close(folder)
     return name + b"/"
 
 
 def _raise(path: bytes, error: OSError) -> NoReturn:
-    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+    if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
         raise SourceChanged(path=printable(path), what="vanished") from error
     raise SourceUnreadable(path=printable(path), why=os.strerror(error.errno or errno.EIO)) from error
 
 
-def _entry(root: bytes, path: bytes, found: os.stat_result, kind: Kind) -> Entry:
-    full, target = root + b"/" + path, b""
+def _entry(source: SourceFolder, path: bytes, found: os.stat_result, kind: Kind) -> Entry:
+    folder, _, name = path.rpartition(b"/")
+    target = b""
     xattrs: tuple[tuple[str, bytes], ...] = ()
     try:
+        at = source.folder(folder)
         if kind == "link":
-            target = os.readlink(full)
+            target = os.readlink(name, dir_fd=at)
         else:
-            xattrs = _xattrs(full)
+            xattrs = _xattrs(b"/proc/self/fd/%d/%s" % (at, name))
     except OSError as error:
         _raise(path, error)
     size = found.st_size if kind == "file" else 0

@@ -150,15 +150,14 @@ def _until(archive: Archive) -> str:
 def file(packed: Packed, package: str) -> File:
     """Return an entry as the wire carries it."""
     entry = packed.entry
-    digest = packed.whole_digest if entry.part else packed.location.digest
     return File(
         **_path(entry.path),
         kind=entry.kind,
-        size=entry.whole_size if entry.part else entry.size,
+        size=entry.file_size,
         mtime=datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
         mode=entry.mode,
         target=printable(entry.target) if entry.kind == "link" else None,
-        sha512=digest.hex() or None,
+        sha512=packed.file_digest.hex() or None,
         package=package,
     )
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import tokens
 from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound, NotSignedIn
+from holdfast.identity.password import digest
 from holdfast.model.ids import new_id
 from holdfast.model.rights import SCOPES, USABLE, Membership, Person, Scope, SiteRole, allowed
 from holdfast.services.archive import Archive
@@ -33,7 +33,7 @@ def new_secret() -> str:
 def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
     """Return who shows a token, and note that it was used. Raises NotSignedIn when it is not, or no more, good."""
     with archive.database.reading() as conn:
-        row = tokens.first(conn, "good", digest=_digest(secret))
+        row = tokens.first(conn, "good", digest=digest(secret))
         if row is None:
             raise NotSignedIn(what="This token is not valid: it is unknown, has expired or was revoked.")
         if row["stale"]:
@@ -46,7 +46,7 @@ class Known:
     """Who showed which token a moment ago: a page is many calls, and the catalogue need not be asked at each.
 
     What this process changes it knows of at once; what another one changes (a token that is revoked by a server beside
-    this one) after a second at most.
+    this one), or what time does, after a second at most.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Known:
 
     def person(self, archive: Archive, secret: str) -> Person | None:
         """Return who showed this token a moment ago, None if nobody did."""
-        person, until, change = self._found.get(_digest(secret), (None, 0.0, None))
+        person, until, change = self._found.get(digest(secret), (None, 0.0, None))
         return person if change is archive.database.change and time.monotonic() < until else None
 
     def ask(self, archive: Archive, secret: str, *, used_from: str) -> Person:
@@ -63,7 +63,7 @@ class Known:
         person = by_token(archive, secret, used_from=used_from)
         if len(self._found) >= _MOST:
             self._found.clear()
-        self._found[_digest(secret)] = person, until, change
+        self._found[digest(secret)] = person, until, change
         return person
 
 
@@ -91,7 +91,7 @@ def add_token(
         raise NotAllowed(action=f"have a token for {', '.join(sorted(beyond))}: {person} is {role} here")
     ident, secret = new_id(), new_secret()
     tokens.run(
-        conn, "add", id=ident, person=person, kind=kind, digest=_digest(secret), label=label,
+        conn, "add", id=ident, person=person, kind=kind, digest=digest(secret), label=label,
         scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds,
     )  # fmt: skip
     events.add(conn, archive.site, "token.added", person=by, token=ident, name=person, label=label, scopes=chosen)
@@ -138,13 +138,8 @@ def revoke(archive: Archive, ident: str, *, person: Person) -> Token:
 
 def admit_folder(conn: Connection, *, person: str, secret: str) -> None:
     """Make the token of the data folder good for a person, and the one before it no more. Idempotent."""
-    tokens.run(conn, "of_folder", id=new_id(), person=person, digest=_digest(secret), scopes=list(SCOPES))
+    tokens.run(conn, "of_folder", id=new_id(), person=person, digest=digest(secret), scopes=list(SCOPES))
 
 
 def _told(row: Row) -> Row:
     return {key: row[key] for key in Token.model_fields}
-
-
-def _digest(secret: str) -> bytes:
-    """Return what is kept of a token: tokens are random and long, so that a plain digest cannot be guessed back."""
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()

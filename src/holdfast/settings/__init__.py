@@ -8,6 +8,7 @@ from them (`make docs`).
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -321,13 +322,13 @@ class Settings:
 
     @property
     def landing_path(self) -> Path:
-        """The folder of files that are added to open datasets."""
-        return self.data / (self.landing.path or "landing")
+        """The real path of the folder of files that are added to open datasets."""
+        return _real(self.data / (self.landing.path or "landing"))
 
     @property
     def buffer_path(self) -> Path:
-        """The folder of files that are kept for people to use."""
-        return self.data / (self.buffer.path or "buffer")
+        """The real path of the folder of files that are kept for people to use."""
+        return _real(self.data / (self.buffer.path or "buffer"))
 
     def explain(self) -> list[tuple[str, str, str]]:
         """Every key with its value, secrets masked, and its origin."""
@@ -337,6 +338,11 @@ class Settings:
             shown = (_MASK if value else "") if item.metadata["secret"] else show(value)
             rows.append((key, shown, self.origins.get(key, "default")))
         return rows
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links: those are followed where an operator made them, and nowhere else."""
+    return Path(os.path.realpath(path))
 
 
 def sections() -> dict[str, type]:

@@ -78,7 +78,7 @@ def digests(headers: Mapping[str, str]) -> dict[str, bytes]:
     return found
 
 
-def unbase64(text: str, what: str) -> bytes:
+def unbase64(text: str, what: str = "a path") -> bytes:
     """Return the bytes of base 64. Raises InvalidInput."""
     try:
         return base64.b64decode(text, validate=True)

@@ -68,10 +68,10 @@ def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *
     except HoldfastError:
         os.close(found.descriptor)
         raise
-    tag = f'"{found.digest.hex()}"'
+    tag = f'"{found.packed.file_digest.hex()}"'
     name = printable(path.rpartition(b"/")[2])
     headers = {
-        **_SAFE, "ETag": tag, "Repr-Digest": f"sha-512=:{base64.b64encode(found.digest).decode()}:",
+        **_SAFE, "ETag": tag, "Repr-Digest": f"sha-512=:{base64.b64encode(found.packed.file_digest).decode()}:",
     }  # fmt: skip
     if tag in [item.strip() for item in request.headers.get("if-none-match", "").split(",")]:
         os.close(found.descriptor)

@@ -6,10 +6,10 @@ values (%(id)s, %(site)s, %(title)s, %(owner)s, 'open', %(profile)s, %(profile_v
 
 -- restore --
 -- From the media: as it was, with its times; without its source, until it is known which dataset is the newest of it.
-insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, segments, files,
-                     bytes, created_at, closed_at, source_released_at)
+insert into dataset (id, site, title, owner, state, profile, profile_version, server, source, metadata, "group", landing,
+                     extends, keep_days, segments, files, bytes, created_at, closed_at, source_released_at)
 values (%(id)s, %(site)s, %(title)s, %(owner)s, 'closed', %(profile)s, %(profile_version)s, %(server)s, %(source)s,
-        %(metadata)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s, %(created_at)s)
+        %(metadata)s, %(group)s, %(landing)s, %(extends)s, %(keep_days)s, %(segments)s, 0, 0, %(created_at)s, %(created_at)s, %(created_at)s)
 on conflict (id) do nothing
 
 -- by_id --

@@ -1,7 +1,6 @@
 -- insert --
 insert into link (id, dataset, path, digest, password, label, created_by, expires_at, most)
 values (%(id)s, %(dataset)s, %(path)s, %(digest)s, %(password)s, %(label)s, %(person)s, %(expires_at)s, %(most)s)
-on conflict (id) do nothing
 
 -- of_dataset --
 select * from link where dataset = %(dataset)s order by created_at desc, id desc

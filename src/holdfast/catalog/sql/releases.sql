@@ -20,7 +20,7 @@ update release set state = 'applying', problem = null where id = %(id)s and atte
 update release set removed = %(removed)s where id = %(id)s and attempt = %(attempt)s and state in ('asked', 'applying')
 
 -- done --
-update release set state = 'done', removed = %(removed)s, ended_at = now() where id = %(id)s and attempt = %(attempt)s
+update release set state = 'done', removed = %(removed)s, kept = %(kept)s, ended_at = now() where id = %(id)s and attempt = %(attempt)s
   and state = any(%(from)s) returning *
 
 -- failed --

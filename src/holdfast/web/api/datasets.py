@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -157,11 +155,3 @@ def raw(text: str) -> bytes:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise InvalidInput(what="A path holds half of a character.") from error
-
-
-def unbase64(text: str) -> bytes:
-    """Return the bytes of a base-64 path. Raises InvalidInput."""
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise InvalidInput(what="A path in base 64 cannot be read.") from error

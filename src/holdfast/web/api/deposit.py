@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
-from urllib.parse import unquote_to_bytes
 
 from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +17,7 @@ from holdfast.services import batch, deposit, fetch, landing, show, uploads
 from holdfast.services.rights import may, may_use_folder
 from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
+from holdfast.web.content import path_of
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
 from holdfast.wire.datasets import DatasetDetail
@@ -39,11 +39,16 @@ ModifiedAt = Annotated[
     responses=responses(404, 409, 411, 507),
 )
 async def add_file(
-    dataset: str, path: str, request: Request, archive: TheArchive, person: Caller, mtime_ns: ModifiedAt = None
+    dataset: str,
+    path: str,  # noqa: ARG001 (the exact bytes count)
+    request: Request,
+    archive: TheArchive,
+    person: Caller,
+    mtime_ns: ModifiedAt = None,
 ) -> AddedFile:
     """Add one file to an open dataset; a digest in `Repr-Digest` or `Content-Digest` (sha-256, sha-512) is compared."""
     await run_in_threadpool(may, archive, person, "write", dataset)
-    raw, wanted = _raw_path(request, path), digests(request.headers)
+    raw, wanted = path_of(request, "/files/"), digests(request.headers)
 
     asked = {"person": person.name, "dataset": dataset, "path": raw, "length": _length(request), "mtime_ns": mtime_ns}
     arrived = await _received(request, uploads.Receiving(archive, new_id(), wanted), asked, uploads.Receiving.arrive)
@@ -91,13 +96,6 @@ def _length(request: Request) -> int:
     return int(text)
 
 
-def _raw_path(request: Request, path: str) -> bytes:
-    """Return the path as the client named it, whatever its bytes are: what it decodes to stands for UTF-8 only."""
-    raw: bytes = request.scope.get("raw_path") or b""
-    _, slash, name = raw.partition(b"?")[0].partition(b"/files/")
-    return unquote_to_bytes(name) if slash else path.encode("utf-8", "surrogateescape")
-
-
 @router.post("/datasets/{dataset}/files", openapi_extra=_TAR, responses=responses(404, 409, 507))
 async def add_batch(dataset: str, request: Request, archive: TheArchive, person: Caller) -> Batch:
     """Add many small files at once: the body is a tar of them; each is added or refused by itself."""
@@ -129,10 +127,10 @@ async def add_batch(dataset: str, request: Request, archive: TheArchive, person:
 
 
 @router.delete("/datasets/{dataset}/files/{path:path}", status_code=204, responses=responses(404, 409))
-def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, person: Caller) -> Response:
+def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, person: Caller) -> Response:  # noqa: ARG001 (the exact bytes count)
     """Take a file out of an open dataset."""
     may(archive, person, "write", dataset)
-    landing.remove(archive, person=person.name, dataset=dataset, path=_raw_path(request, path))
+    landing.remove(archive, person=person.name, dataset=dataset, path=path_of(request, "/files/"))
     return Response(status_code=204)
 
 

@@ -9,7 +9,8 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from holdfast.services.rights import may
-from holdfast.web.api.datasets import raw, unbase64
+from holdfast.web.api.datasets import raw
+from holdfast.web.body import unbase64
 from holdfast.web.caller import TheArchive, Visitor
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses

@@ -14,8 +14,9 @@ from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import links, show
 from holdfast.services.rights import may
-from holdfast.web.api.datasets import raw, unbase64
+from holdfast.web.api.datasets import raw
 from holdfast.web.api.downloads import BINARY, BUNDLE, COMES, SUMS
+from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses

@@ -6,7 +6,8 @@ from __future__ import annotations
 from holdfast.services import buffer, deliver, show
 from holdfast.services.rights import may, may_use_folder, may_with_request, whose_requests
 from holdfast.web import paging
-from holdfast.web.api.datasets import Cursor, Limit, raw, unbase64
+from holdfast.web.api.datasets import Cursor, Limit, raw
+from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router

@@ -3,7 +3,7 @@
 alter table dataset
     add column landing      boolean not null default false,  -- source is a folder of the landing area, which is ours
     add column close_wanted timestamptz,                     -- from then on nothing is added or removed
-    add column extends      text references dataset (id),    -- whose files it adds to
+    add column extends      text,                            -- whose files it adds to; a rebuild may not know of it
     add column keep_days    integer check (keep_days >= 0),  -- not deleted sooner after closing; null: as the profile says
     add column tombstone    jsonb,                           -- of a deletion: who, why, when, digest of the file list
     add column opened_at    timestamptz;                     -- when its embargo ended; opened once, whatever is decided later
