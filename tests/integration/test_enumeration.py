@@ -87,7 +87,7 @@ def test_p8_links_that_nobody_made_are_answered_as_those_that_ended(
     made = api.post(f"{PREFIX}/datasets/{dataset}/links", json={}).json()
     secret = made["secret"]
     assert nobody.get(f"{PREFIX}/shared/{secret}").status_code == 200
-    assert api.post(f"{PREFIX}/links/{made['id']}/revoke").status_code == 200
+    assert api.delete(f"{PREFIX}/links/{made['id']}").status_code == 200
     answers = [
         told(nobody.get(f"{PREFIX}/shared/{guess}{route}"), guess)
         for guess in (secret, secret[:-1], secrets.token_urlsafe(32))
@@ -107,7 +107,7 @@ def test_p8_ids_of_what_belongs_to_a_hidden_dataset_tell_nothing(
     release = api.post(f"{PREFIX}/datasets/{dataset}/release", json={"apply": False}).json()["id"]
     request = site.ask(dataset)
     for method, path, ident in (
-        ("POST", "/links/{}/revoke", link), ("GET", "/links/{}/uses", link), ("GET", "/releases/{}", release),
+        ("DELETE", "/links/{}", link), ("GET", "/links/{}/uses", link), ("GET", "/releases/{}", release),
         ("GET", "/requests/{}", request),
     ):  # fmt: skip
         answers = [
@@ -116,6 +116,8 @@ def test_p8_ids_of_what_belongs_to_a_hidden_dataset_tell_nothing(
         ]
         assert answers[0] == answers[1], path
         assert answers[0][0] == 404
+        assert dataset not in answers[0][1]
+    assert api.get(f"{PREFIX}/links/{link}/uses").status_code == 200
 
 
 def test_p8_the_time_that_an_answer_takes_does_not_tell_of_a_dataset(site: SmallSite, nobody: httpx.Client) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
 import psycopg
@@ -284,11 +284,21 @@ def test_tokens_are_seen_and_revoked_by_their_person_and_by_administrators(site:
     assert get(api, "/whoami", marie).status_code == 401
 
 
-def test_a_token_that_another_server_revoked_is_good_for_a_moment_at_most(site: SmallSite, api: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update token set revoked_at = now() where person = 'marie'",
+        "update token set expires_at = now() where person = 'marie'",
+        "update person set state = 'disabled' where name = 'marie'",
+    ],
+)
+def test_a_token_that_another_server_ended_is_good_for_a_moment_at_most(
+    site: SmallSite, api: httpx.Client, change: LiteralString
+) -> None:
     marie = person(site, "marie")
     assert get(api, "/whoami", marie).status_code == 200
     with psycopg.connect(site.archive.database.dsn) as other:
-        other.execute("update token set revoked_at = now() where person = 'marie'")
+        other.execute(change)
     wait_for(lambda: get(api, "/whoami", marie).status_code == 401, "the token has ended", patience=3)
 
 
@@ -301,6 +311,10 @@ def test_what_this_server_changes_about_somebody_counts_at_once(site: SmallSite,
     ident = get(api, "/whoami", marie).json()["token"]["id"]
     assert post(api, f"/tokens/{ident}/revoke").status_code == 200
     assert get(api, "/whoami", marie).status_code == 401
+    pierre = person(site, "pierre")
+    assert get(api, "/whoami", pierre).status_code == 200
+    assert post(api, "/people/pierre/disable", reason="left").status_code == 200
+    assert get(api, "/whoami", pierre).status_code == 401
 
 
 def test_the_token_of_the_data_folder_is_as_good_as_the_folder(site: SmallSite, api: httpx.Client) -> None:
