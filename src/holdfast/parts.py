@@ -27,6 +27,7 @@ from holdfast.errors import Conflict
 from holdfast.services.archive import Archive
 from holdfast.settings import Settings
 from holdfast.web.application import serve
+from holdfast.web.tls import serving
 from holdfast.workers.planner import run_planner
 from holdfast.workers.supervisor import Part, Supervisor
 from holdfast.workers.worker import run_worker
@@ -69,6 +70,7 @@ def up(data: str, config: str | None, port: int | None, roots: tuple[str, ...], 
 
 def run_site(found: Settings, stop: threading.Event) -> None:
     """Run all parts of a site until `stop` is set. Raises Conflict when the port or the data folder is in use."""
+    serving(found.web)  # says what is wrong with its certificates before anything starts
     _check_port(found)
     found.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     supervisor = Supervisor(preload=__name__)
@@ -76,7 +78,7 @@ def run_site(found: Settings, stop: threading.Event) -> None:
     dsn = server.start() if server else str(found.database.url)
     try:
         set_up(found, dsn)
-        url = f"http://{found.web.host}:{found.web.port}"
+        url = _url(found)
         (found.data / URL_FILE).write_text(url + "\n", "utf-8")
         answers = False
 
@@ -99,6 +101,13 @@ def run_site(found: Settings, stop: threading.Event) -> None:
         if server:
             server.stop()
     say("Holdfast has stopped.")
+
+
+def _url(found: Settings) -> str:
+    """Return where the archive is; a certificate is good for the name by which people reach it only."""
+    if not found.web.certificate:
+        return f"http://{found.web.host}:{found.web.port}"
+    return found.web.address.rstrip("/") or f"https://{found.web.host}:{found.web.port}"
 
 
 def _check_port(found: Settings) -> None:

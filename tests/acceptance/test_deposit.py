@@ -26,13 +26,16 @@ def test_a_dataset_is_made_added_to_closed_and_deleted(up: Up, tmp_path: Path) -
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     (tmp_path / "run" / "link").symlink_to("a.txt")
+    (tmp_path / "run" / "dangling").symlink_to("nowhere")
+    (tmp_path / "run" / "nothing").mkdir()
+    os.mkfifo(tmp_path / "run" / "pipe")
     dataset = up.json("create", "--title", "By hand", "--meta", "n=3", "--profile", "single-tape")["id"]
     added = up.run("add", dataset, tmp_path / "run", "--json")
-    assert added.returncode == 9, added  # the link
+    assert added.returncode == 9, added  # the pipe
     found = json.loads(added.stdout.splitlines()[-1])
-    assert (found["files"], found["there"], len(found["refused"])) == (303, 0, 1)
-    (tmp_path / "run" / "link").unlink()
-    assert up.json("add", dataset, tmp_path / "run")["there"] == 303  # nothing is sent again
+    assert (found["files"], found["there"], len(found["refused"])) == (306, 0, 1)
+    (tmp_path / "run" / "pipe").unlink()
+    assert up.json("add", dataset, tmp_path / "run")["there"] == 306  # nothing is sent again
     assert up.json("add", dataset, f"{tmp_path}/run/deep/", "--into", "again")["files"] == 2
     assert up.run("remove", dataset, "again/empty", "again/b.bin").returncode == 0
     (tmp_path / "run" / "a.txt").write_bytes(b"other")
@@ -44,7 +47,10 @@ def test_a_dataset_is_made_added_to_closed_and_deleted(up: Up, tmp_path: Path) -
     assert up.json("close", dataset)["state"] == "closed"
     back = tmp_path / "back"
     assert up.run("get", dataset, "--to", back, "--wait").returncode == 0
-    assert {str(file.relative_to(back)): file.read_bytes() for file in back.rglob("*") if file.is_file()} == files
+    there = [path for path in back.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {str(path.relative_to(back)): path.read_bytes() for path in there} == files
+    assert (os.readlink(back / "run/link"), os.readlink(back / "run/dangling")) == ("a.txt", "nowhere")
+    assert list((back / "run/nothing").iterdir()) == []
     wait_for(lambda: not (up.data / "landing" / dataset).exists(), "landing is freed")
     assert "Nothing was deleted" in up.run("delete", dataset).stdout
     assert up.run("delete", dataset, "--apply", "--reason", "a test").returncode == 0

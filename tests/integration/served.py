@@ -19,25 +19,36 @@ from holdfast.web.connection import PATIENCE
 
 
 @contextmanager
-def client_of(
-    site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, **limits: Any
-) -> Iterator[httpx.Client]:
-    """Serve an archive on a port of its own and yield a client with its token; `limits` are those of `create_app`."""
+def served(site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, **limits: Any) -> Iterator[int]:
+    """Serve an archive on a port of its own, which is yielded, in the way its settings want.
+
+    `limits` are those of `create_app`.
+    """
     port = port or free_port()
-    app = create_app(site.archive, **limits)
-    server = uvicorn.Server(server_config(app, host="127.0.0.1", port=port, patience=patience, lifespan="off"))
-    serving = threading.Thread(target=server.run)
-    serving.start()
+    config = server_config(
+        create_app(site.archive, **limits), site.archive.settings.web, host="127.0.0.1", port=port, patience=patience,
+        lifespan="off",
+    )  # fmt: skip
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
     try:
         deadline = time.monotonic() + 20
         while not server.started:
             assert time.monotonic() < deadline
-            assert serving.is_alive()
-            serving.join(0.01)
-        token = site.archive.settings.token_file.read_text().strip()
-        headers = {"Authorization": f"Bearer {token}"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30, trust_env=False) as client:
-            yield client
+            assert thread.is_alive()
+            thread.join(0.01)
+        yield port
     finally:
         server.should_exit = True
-        serving.join()
+        thread.join()
+
+
+@contextmanager
+def client_of(site: SmallSite, *, port: int | None = None, **how: Any) -> Iterator[httpx.Client]:
+    """Serve an archive on a port of its own and yield a client with its token; `how` is as for `served`."""
+    with served(site, port=port, **how) as found:
+        token = site.archive.settings.token_file.read_text().strip()
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{found}", headers=headers, timeout=30, trust_env=False) as client:
+            yield client

@@ -199,10 +199,8 @@ def test_a_batch_adds_many_files_and_refuses_each_bad_one_by_itself(site: SmallS
     assert page["items"][0]["mtime_ns"] == 1_700_000_000_123_456_789
 
 
-@pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE]
-)
-def test_a_batch_with_anything_but_files_is_refused(site: SmallSite, api: httpx.Client, kind: bytes) -> None:
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.GNUTYPE_SPARSE])
+def test_a_batch_with_devices_and_the_like_is_refused(site: SmallSite, api: httpx.Client, kind: bytes) -> None:
     dataset, body = new(api), io.BytesIO()
     with tarfile.open(fileobj=body, mode="w") as tar:
         member = tarfile.TarInfo("odd")

@@ -190,6 +190,12 @@ def _blocks(conn: Connection, dataset: str, after: tuple[bytes, int], limit: int
     return conn.execute(_SQL["after_path"], args).fetchall()
 
 
+def block_at(conn: Connection, dataset: str, path: bytes) -> tuple[Block | None, bytes | None]:
+    """Return the block with the first path that is not less than `path`, and its last path; None twice at the end."""
+    rows = _blocks(conn, dataset, (path, -1), 1)
+    return (Block(rows[0]["block"]), bytes(rows[0]["last_path"])) if rows else (None, None)
+
+
 def walk(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes = b"") -> Iterator[tuple[int, Packed]]:
     """Yield (segment, entry) in path order: `prefix` itself and all below it, after the path `after`."""
     below = prefix + b"/" if prefix else b""

@@ -253,8 +253,8 @@ class Compiler:
 
     def _spelled(self, key: str, beginning: str, pattern: str) -> list[int] | None:
         """Return the terms of texts that fit a pattern, None when these are too many."""
-        args = {"key": key, "low": beginning, "high": _above(beginning), "pattern": pattern}
-        rows = search.all(self._conn, "spelled", **args, limit=_SPELLINGS + 1)
+        conn, args = self._conn, {"key": key, "low": beginning, "high": _above(beginning), "pattern": pattern}
+        rows = search.all(conn, "spelled", **args, limit=_SPELLINGS + 1)
         return [row["term"] for row in rows] if len(rows) <= _SPELLINGS else None
 
 

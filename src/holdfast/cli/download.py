@@ -19,7 +19,7 @@ from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.client import Client
 from holdfast.client.content import raw_path, sha512_of
-from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.errors import HoldfastError, InvalidInput, Refused
 from holdfast.wire.datasets import File
 from holdfast.wire.requests import Request
 
@@ -73,14 +73,22 @@ def _local(folder: Path, file: File) -> Path:
     return folder / os.fsdecode(path)
 
 
+_union_option = click.option(
+    "--union", is_flag=True, help="Also of the datasets that it extends; of each path the newest version."
+)
+
+
 @click.command()
 @click.argument("dataset", metavar="ID")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
+@_union_option
 @click.option("--to", "folder", metavar="DIR", required=True, help="A folder of this machine.")
 @click.option("--jobs", default=4, show_default=True, type=click.IntRange(1, 32), help="Files at the same time.")
 @json_option
 @data_option
-def download(dataset: str, paths: tuple[str, ...], folder: str, jobs: int, as_json: bool, data: str) -> None:
+def download(
+    dataset: str, paths: tuple[str, ...], union: bool, folder: str, jobs: int, as_json: bool, data: str
+) -> None:
     """Download files and folders of dataset ID to this machine: those named, or all; from tape if need be.
 
     Each file gets its name only after its checksum matched. What is there already and right is left alone, and a file that
@@ -88,14 +96,33 @@ def download(dataset: str, paths: tuple[str, ...], folder: str, jobs: int, as_js
     """
     target = Path(folder)
     with connect(data) as client:
-        if (request := client.bring(dataset, paths)) and not _wait(client, request, shown=not as_json):
+        brought = _bring(client, dataset, paths, union=union, shown=not as_json)
+        if brought is None:
             return
         with progress(shown=not as_json) as bar:
             count = _Count(bar, "download")
-            count.total = request.bytes if request else client.dataset(dataset).bytes if not paths else 0
-            _in_parallel(_files(client, dataset, paths), lambda file: _one(client, dataset, file, target, count), jobs)
+            count.total = brought or (client.dataset(dataset).bytes if not paths and not union else 0)
+            files = _files(client, dataset, paths, union=union)
+            _in_parallel(files, lambda file: _one(client, file.dataset or dataset, file, target, count), jobs)
     _told(count, f"{count.files} files ({size(count.bytes)}) are in {folder}, each with the checksum it was archived with.",
           as_json=as_json, failed=PARTIAL)  # fmt: skip
+
+
+def _bring(client: Client, dataset: str, paths: Sequence[str], *, union: bool, shown: bool) -> int | None:
+    """Have files come from tape where need be, and return the bytes that came; None when they do not."""
+    came, waited = 0, set[str]()
+    try:
+        while (request := client.bring(dataset, paths, union=union)) and request.id not in waited:
+            if not _wait(client, request, shown=shown):
+                return None
+            came += request.bytes
+            waited.add(request.id)
+            if not union:  # all came with one request; of a union, each dataset has one
+                break
+    except Refused:
+        if not waited:
+            raise
+    return came
 
 
 def _wait(client: Client, request: Request, *, shown: bool) -> bool:
@@ -108,9 +135,9 @@ def _wait(client: Client, request: Request, *, shown: bool) -> bool:
     return False
 
 
-def _files(client: Client, dataset: str, paths: Sequence[str]) -> Iterator[File]:
+def _files(client: Client, dataset: str, paths: Sequence[str], *, union: bool) -> Iterator[File]:
     for path in paths or [""]:
-        yield from client.files(dataset, prefix=path.strip("/"))
+        yield from client.files(dataset, prefix=path.strip("/"), union=union)
 
 
 def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) -> None:
@@ -203,11 +230,12 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
 @click.command()
 @click.argument("dataset", metavar="ID")
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
+@_union_option
 @data_option
-def checksums(dataset: str, paths: tuple[str, ...], data: str) -> None:
+def checksums(dataset: str, paths: tuple[str, ...], union: bool, data: str) -> None:
     """Print the SHA-512 of the files of dataset ID, as `sha512sum -c` reads them."""
     with connect(data) as client:
-        for piece in client.checksums(dataset, paths):
+        for piece in client.checksums(dataset, paths, union=union):
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
 

@@ -65,7 +65,12 @@ def connect(data: str) -> Client:
     Raises SettingsError when there is no archive there, or its token cannot be read.
     """
     url = address(data)
-    return Client(url, os.environ.get("HOLDFAST_TOKEN") or kept(url) or _folder_token(data, url))
+    return client_of(url, os.environ.get("HOLDFAST_TOKEN") or kept(url) or _folder_token(data, url))
+
+
+def client_of(url: str, token: str | None = None, *, certificate: str | None = None, key: str | None = None) -> Client:
+    """Return a client that believes the authorities in the file HOLDFAST_CA, if it is set. Raises SettingsError."""
+    return Client(url, token, ca=os.environ.get("HOLDFAST_CA"), certificate=certificate, key=key)
 
 
 def _folder_token(data: str, url: str) -> str:

@@ -11,7 +11,7 @@ import time
 import click
 
 from holdfast.cli.credentials import keep
-from holdfast.cli.options import address, connect, data_option, json_option, on_this_host
+from holdfast.cli.options import address, client_of, connect, data_option, json_option, on_this_host
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
 from holdfast.errors import InvalidInput, Refused
@@ -28,18 +28,30 @@ stdin_option = click.option(
 @click.option(
     "--device", is_flag=True, help="Sign in with a browser at the provider of the archive, without a password here."
 )
+@click.option("--certificate", metavar="FILE", help="Sign in with the X.509 certificate in a PEM file instead.")
+@click.option("--key", metavar="FILE", help="The PEM file with its key, if that is another one.")
 @json_option
 @data_option
-def login(name: str | None, from_stdin: bool, device: bool, as_json: bool, data: str) -> None:
-    """Log in as NAME with a password; later commands of yours use the token that is given for it."""
+def login(
+    name: str | None, from_stdin: bool, device: bool, certificate: str | None, key: str | None, as_json: bool, data: str
+) -> None:
+    """Log in as NAME with a password; later commands of yours use the token that is given for it.
+
+    HOLDFAST_CA names a PEM file with the authorities that are believed, of an archive whose certificate is of none that
+    the world knows.
+    """
     url = _encrypted(address(data))
+    if certificate:
+        with client_of(url, certificate=certificate, key=key) as client:
+            _logged_in(url, client.login_by_certificate(label=f"holdfast login on {platform.node()}"), as_json=as_json)
+        return
     if device:
-        with Client(url) as client:
+        with client_of(url) as client:
             _logged_in(url, _on_device(client), as_json=as_json)
         return
     name = name or click.prompt("Name", default=getpass.getuser(), err=True)
     password = _ask("Password", from_stdin=from_stdin)
-    with Client(url) as client:
+    with client_of(url) as client:
         label = f"holdfast login on {platform.node()}"
         try:
             made = client.login(name, password, label=label)
@@ -119,7 +131,7 @@ def password(name: str | None, from_stdin: bool, data: str) -> None:
     name = name or click.prompt("Name", default=getpass.getuser(), err=True)
     old = _ask("Old password", from_stdin=from_stdin)
     new = _ask("New password", from_stdin=True) if from_stdin else _ask_new()
-    with Client(url) as client:
+    with client_of(url) as client:
         client.change_password(name, old=old, new=new)
     say("The password is changed, and all tokens of yours are revoked. Log in again with holdfast login.")
 
@@ -140,7 +152,7 @@ def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_js
         wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
     except ValueError as error:
         raise InvalidInput(what=wrong(error)) from None
-    with Client(url) as client:
+    with client_of(url) as client:
         found = client.apply(wish)
     give(found) if as_json else say(f"{found.name} can log in once an administrator has approved it.")
 

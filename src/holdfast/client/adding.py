@@ -44,7 +44,7 @@ class Progress:
 
 
 def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list[tuple[str, str]]]:
-    """Return the files at and below `sources`, and what cannot be added with the reason.
+    """Return the files, links and empty folders at and below `sources`, and what cannot be added with the reason.
 
     A folder comes with its name, as `cp -r` has it; one that is written with a slash behind it, or as `.`, without.
     """
@@ -58,8 +58,13 @@ def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list
             status = os.lstat(path)
             if stat.S_ISREG(status.st_mode):
                 files.append(LocalFile(Path(path), name, status.st_size, status.st_mtime_ns))
-            else:
-                odd.append((path, "is no file: links and devices are not added"))
+            elif stat.S_ISLNK(status.st_mode):
+                target = os.fsencode(os.readlink(path))  # where it leads, nobody looks
+                files.append(LocalFile(Path(path), name, 0, status.st_mtime_ns, "link", target))
+            elif not stat.S_ISDIR(status.st_mode):
+                odd.append((path, "is no file, link or folder: devices and the like are not added"))
+            elif name.strip(b"/"):
+                files.append(LocalFile(Path(path), name.rstrip(b"/"), 0, status.st_mtime_ns, "directory"))
     return files, odd
 
 
@@ -69,8 +74,11 @@ def _below(path: str, name: bytes) -> Iterator[tuple[str, bytes]]:
         return
     base = name + b"/" if name and not name.endswith(b"/") else name
     with os.scandir(path) as content:
-        for item in sorted(content, key=lambda item: item.name):
-            yield from _below(item.path, base + os.fsencode(item.name))
+        items = sorted(content, key=lambda item: item.name)
+    if not items:
+        yield path, name
+    for item in items:
+        yield from _below(item.path, base + os.fsencode(item.name))
 
 
 class Adding:
@@ -88,8 +96,11 @@ class Adding:
 
     def run(self, files: Sequence[LocalFile]) -> Added:
         """Add `files`; what is there already, unchanged, is left out, so that it can be repeated. Raises Unreachable."""
-        there = {item.path: (item.size, item.mtime_ns) for item in self._client.files(self._dataset)}
-        wanted = [file for file in files if there.get(printable(file.path)) != (file.size, file.mtime_ns)]
+        there = {
+            item.path: (item.kind, item.size, item.mtime_ns, item.target or "")
+            for item in self._client.files(self._dataset)
+        }
+        wanted = [file for file in files if there.get(printable(file.path)) != _signature(file)]
         self._added.there = len(files) - len(wanted)
         self._all = (len(wanted), sum(file.size for file in wanted))
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="add") as pool:
@@ -146,6 +157,10 @@ class Adding:
         with self._lock:
             self._moved += size
             self._tell(Progress(self._added.files, self._moved, *self._all))
+
+
+def _signature(file: LocalFile) -> tuple[str, int, int, str]:
+    return file.kind, file.size, file.mtime_ns, printable(file.target)
 
 
 def _batches(files: Iterator[LocalFile]) -> Iterator[list[LocalFile]]:

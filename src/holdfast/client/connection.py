@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import secrets
+import ssl
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from holdfast.errors import Refused, Unreachable
+from holdfast.errors import Refused, SettingsError, Unreachable
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -21,15 +22,23 @@ M = TypeVar("M", bound=BaseModel)
 class Connection:
     """A connection to an archive."""
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        """`url` is the server's address without a path, `token` a token of it; what is public needs none."""
+    def __init__(
+        self, url: str, token: str | None = None, *, ca: str | None = None, certificate: str | None = None,
+        key: str | None = None,
+    ) -> None:  # fmt: skip
+        """`url` is the server's address without a path, `token` a token of it; what is public needs none.
+
+        Three PEM files: `ca` has the authorities that are believed instead of those of the world, `certificate` and `key`
+        say who calls; the key may be in the file of the certificate. Raises SettingsError for files that cannot be used.
+        """
         self._url = url
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT,
             trust_env=False,
-            verify=url.startswith("https:"),  # reading the certificates of the world takes as long as a whole call
+            # Reading the certificates of the world takes as long as a whole call.
+            verify=_believed(ca, certificate, key) if url.startswith("https:") else False,
         )
 
     @property
@@ -89,6 +98,21 @@ class Connection:
             raise Refused(**{**details, "detail": found["detail"], "code": found["code"]})
         except (ValueError, KeyError, AttributeError):
             raise Unreachable(url=self._url, why=f"it answered {response.status_code}") from None
+
+
+def _believed(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """Return whom a connection believes, and what it shows. Raises SettingsError."""
+    try:
+        context = ssl.create_default_context(cafile=ca) if ca else httpx.create_ssl_context(trust_env=False)
+    except OSError as error:
+        raise SettingsError(what=f"The authorities in {ca} cannot be used: {error}.") from error
+    try:
+        if certificate:
+            context.load_cert_chain(certificate, key)
+    except OSError as error:
+        files = " and ".join(filter(None, (certificate, key)))
+        raise SettingsError(what=f"The certificate in {files} cannot be used: {error}.") from error
+    return context
 
 
 def segment(name: str) -> str:

@@ -28,9 +28,13 @@ _PARTIAL: Final = 206
 class Content(Connection):
     """The bytes of files, and who may have them."""
 
-    def bring(self, dataset: str, paths: Sequence[str] = ()) -> Request | None:
-        """Have files (none: all) be ready to be downloaded; return the request to follow if they are on tape only."""
-        response = self._call("HEAD", f"/datasets/{segment(dataset)}/bundle", params={"path": list(paths)})
+    def bring(self, dataset: str, paths: Sequence[str] = (), *, union: bool = False) -> Request | None:
+        """Have files (none: all) be ready to be downloaded; return the request to follow if they are on tape only.
+
+        With `union`, also what the dataset extends; repeat it after each request, until it returns none.
+        """
+        params = {"path": list(paths), "union": union}
+        response = self._call("HEAD", f"/datasets/{segment(dataset)}/bundle", params=params)
         if response.status_code != _ACCEPTED:
             return None
         return self._get(response.headers["Location"].removeprefix("/api/v1"), Request)
@@ -86,10 +90,10 @@ class Content(Connection):
                     progress(len(chunk))
         return None
 
-    def checksums(self, dataset: str, paths: Sequence[str] = ()) -> Iterator[bytes]:
-        """Yield the checksums of files (none: all) as `sha512sum -c` reads them, in pieces."""
+    def checksums(self, dataset: str, paths: Sequence[str] = (), *, union: bool = False) -> Iterator[bytes]:
+        """Yield the checksums of files (none: all) as `sha512sum -c` reads them, in pieces; with `union`, of all versions."""
         route = f"/datasets/{segment(dataset)}/checksums"
-        with self._http.stream("GET", route, params={"path": list(paths)}) as response:
+        with self._http.stream("GET", route, params={"path": list(paths), "union": union}) as response:
             if response.is_error:
                 response.read()
                 self._refuse(response)

@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from holdfast.client.connection import Connection, segment
 from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
+from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
 from holdfast.wire.deletion import Deletion, DeletionWish
@@ -29,17 +30,20 @@ _PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have 
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
 _NS: Final = 1_000_000_000
 _TRIES: Final = 5  # of a piece
+_TYPES: Final[Mapping[Kind, bytes]] = {"file": tarfile.REGTYPE, "link": tarfile.SYMTYPE, "directory": tarfile.DIRTYPE}
 Moved = Callable[[int], None]  # gets the number of bytes that were sent just now
 
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """A file here that is to be added, and its path in the dataset."""
+    """A file, link or empty folder here that is to be added, and its path in the dataset."""
 
     file: Path
     path: bytes
     size: int
     mtime_ns: int
+    kind: Kind = "file"
+    target: bytes = b""  # of a link
 
 
 class Deposits(Connection):
@@ -123,20 +127,21 @@ class Deposits(Connection):
         return added
 
     def add_batch(self, dataset: str, files: Sequence[LocalFile], *, moved: Moved = lambda _: None) -> Batch:
-        """Add many small files in one call, each for itself; what arrived is compared with what was sent.
+        """Add many small files, links and empty folders in one call, each for itself; what arrived is compared with what was sent.
 
         Raises SourceChanged, DigestMismatch.
         """
         body, sent = io.BytesIO(), {}
         with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
-                content = file.file.read_bytes()
                 member = tarfile.TarInfo(os.fsdecode(file.path))
-                member.size = len(content)
+                member.type = _TYPES[file.kind]
+                content = file.file.read_bytes() if file.kind == "file" else b""
+                member.size, member.linkname = len(content), os.fsdecode(file.target)
                 seconds, rest = divmod(file.mtime_ns, _NS)
                 member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
                 tar.addfile(member, io.BytesIO(content))
-                sent[printable(file.path)] = blake3(content).hexdigest()
+                sent[printable(file.path)] = blake3(content or file.target).hexdigest()
         route = f"/datasets/{segment(dataset)}/files"
         answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
         batch = Batch.model_validate_json(answer.content)

@@ -34,6 +34,11 @@ class People(Connection):
         """Return a token for name and password; this connection goes on with the one that it has."""
         return self._post("/login", Login(name=name, password=password, label=label), MadeToken)
 
+    def login_by_certificate(self, *, label: str = "") -> MadeToken:
+        """Return a token for the certificate of this connection."""
+        response = self._send("POST", "/login/certificate", None, params={"label": label})
+        return MadeToken.model_validate_json(response.content)
+
     def begin_sign_in(self) -> DeviceSignIn:
         """Begin to sign in with a browser on any device."""
         return self._post("/login/device", None, DeviceSignIn)

@@ -74,6 +74,10 @@ class Profile:
     embargo_days: int = _term(
         0, "For so many days after closing only those may read it who have a role to it.", least=0, most=36_500
     )
+    notice_days: int = _term(
+        30, "An event, `dataset.embargo-ending`, tells so many days before that an embargo ends; 0: none does.", least=0,
+        most=36_500,
+    )  # fmt: skip
     cost_per_tb_year: float = _term(0.0, "What a copy of 10^12 bytes costs in a year; stated.", least=0)
     cost_currency: str = _term("EUR", "Of the costs; stated.")
 

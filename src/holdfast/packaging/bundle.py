@@ -29,21 +29,21 @@ _LINES: Final = 1000  # some 200 KB
 _FIRST_YEAR: Final = 315532800  # seconds; zip knows no time before 1980
 _LAST_YEAR: Final = 4354819198  # nor after 2107
 
-# Walks the entries; called more than once, so that nothing has to be kept.
-Entries = Callable[[], Iterable[Packed]]
-# Yields a descriptor of the file, as it was archived.
-Opener = Callable[[Packed], AbstractContextManager[int]]
+# Walks the entries, each with its dataset; called more than once, so that nothing has to be kept.
+Entries = Callable[[], Iterable[tuple[str, Packed]]]
+# Yields a descriptor of a dataset's file, as it was archived.
+Opener = Callable[[str, Packed], AbstractContextManager[int]]
 
 
-def checksums(entries: Iterable[Packed], *, folder: bytes = b"") -> Iterator[bytes]:
+def checksums(entries: Iterable[tuple[str, Packed]], *, folder: bytes = b"") -> Iterator[bytes]:
     """Yield a line for each file, as `sha512sum -c` reads them, with `folder` before each path; many at a time."""
     lines = _lines(entries, folder)
     while some := b"".join(islice(lines, _LINES)):
         yield some
 
 
-def _lines(entries: Iterable[Packed], folder: bytes) -> Iterator[bytes]:
-    for packed in entries:
+def _lines(entries: Iterable[tuple[str, Packed]], folder: bytes) -> Iterator[bytes]:
+    for _, packed in entries:
         if packed.entry.kind != "file":
             continue
         path = (folder + b"/" if folder else b"") + packed.entry.path
@@ -55,7 +55,7 @@ def _lines(entries: Iterable[Packed], folder: bytes) -> Iterator[bytes]:
 def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
     """Yield a tar of GNU format, which takes any name and size. Raises DigestMismatch, SourceChanged, SourceUnreadable."""
     folder = name.encode()
-    for packed in entries():
+    for dataset, packed in entries():
         entry = packed.entry
         info = tarfile.TarInfo((folder + b"/" + entry.path).decode("utf-8", "surrogateescape"))
         info.mtime, info.mode = entry.mtime_ns // 10**9, entry.mode & 0o777
@@ -66,7 +66,7 @@ def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
             info.linkname = entry.target.decode("utf-8", "surrogateescape")
         yield _header(info)
         if info.size:
-            yield from _content(packed, opened)
+            yield from _content(dataset, packed, opened)
             yield _padding(info.size)
     info = tarfile.TarInfo(f"{name}.sha512")
     info.size, info.mtime = sum(map(len, checksums(entries(), folder=folder))), time.time()
@@ -80,7 +80,7 @@ def zipped(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
     """Yield a zip without compression; names that are not UTF-8 are written as they are shown. Raises as `tar`."""
     out = _Taken()
     with zipfile.ZipFile(out, "w") as archive:
-        for packed in entries():
+        for dataset, packed in entries():
             entry = packed.entry
             shown = f"{name}/{printable(entry.path)}"
             at = min(max(entry.mtime_ns // 10**9, _FIRST_YEAR), _LAST_YEAR)
@@ -89,7 +89,7 @@ def zipped(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
             info.external_attr = (kind | entry.mode & 0o777) << 16
             info.file_size = packed.entry.file_size if entry.kind == "file" else len(entry.target)
             with archive.open(info, "w") as file:
-                for chunk in _content(packed, opened) if entry.kind == "file" else [entry.target]:
+                for chunk in _content(dataset, packed, opened) if entry.kind == "file" else [entry.target]:
                     file.write(chunk)
                     yield out.take()
         with archive.open(f"{name}.sha512", "w", force_zip64=True) as file:
@@ -126,10 +126,10 @@ def _padding(size: int) -> bytes:
     return bytes(-size % tarfile.BLOCKSIZE)
 
 
-def _content(packed: Packed, opened: Opener) -> Iterator[bytes]:
+def _content(dataset: str, packed: Packed, opened: Opener) -> Iterator[bytes]:
     """Yield the bytes of a file; all of them were right when it ends."""
     sha, left = hashlib.sha512(), packed.entry.file_size
-    with opened(packed) as descriptor:
+    with opened(dataset, packed) as descriptor:
         while left:
             chunk = os.read(descriptor, min(_CHUNK, left))
             if not chunk:

@@ -9,9 +9,10 @@ caller is told the request to follow.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from holdfast.catalog import listings
@@ -23,6 +24,7 @@ from holdfast.model.names import check_relative, printable
 from holdfast.packaging.sources import SourceFolder, check_unchanged, opened_root
 from holdfast.services.archive import Archive, dataset_row
 from holdfast.services.deliver import ask
+from holdfast.services.union import newest
 
 _PAGE: Final = 1000  # entries of one look: no transaction stays open while a slow reader takes the bytes
 
@@ -60,38 +62,65 @@ def open_file(archive: Archive, dataset: str, path: bytes, *, person: str) -> Op
     return _away(archive, dataset, [path], person)
 
 
-def select(archive: Archive, dataset: str, paths: Sequence[bytes], *, person: str) -> bytes | Away:
-    """Return a folder that has all files at and below `paths` (none: the whole dataset), or ask for them.
+def select(
+    archive: Archive, chain: Sequence[str], paths: Sequence[bytes], *, person: str
+) -> Mapping[str, bytes] | Away:
+    """Return for each dataset a folder that has all its files at and below `paths` (none: all), or ask for them.
 
-    Raises as `open_file`.
+    `chain` is one dataset or, the newest first, those whose union is wanted. Raises as `open_file`.
     """
     for path in paths:
         check_relative(path)
+    wanted: dict[str, list[bytes]] = {}
+    folders: dict[str, list[bytes]] = {}
     with archive.database.transaction() as conn:
+        for dataset in chain:
+            there = [path for path in paths if next(listings.walk(conn, dataset, prefix=path), None)]
+            if there or not paths:
+                wanted[dataset], folders[dataset] = there, _folders(conn, dataset, there)
         for path in paths:
-            next(listings.walk(conn, dataset, prefix=path), None) or listings.find_path(conn, dataset, path)
-        folders = _folders(conn, dataset, paths)
-    for folder in folders:
-        if all(_is_there(folder, packed) for packed in entries(archive, dataset, paths)):
-            return folder
-    return _away(archive, dataset, paths, person)
+            if not any(path in there for there in wanted.values()):
+                listings.find_path(conn, chain[0], path)
+    found: dict[str, bytes] = {}
+    missing = []
+    for dataset in wanted:
+        for folder in folders[dataset]:
+            if all(_is_there(folder, packed) for packed in _of(archive, dataset, chain, paths)):
+                found[dataset] = folder
+                break
+        else:
+            if next(_of(archive, dataset, chain, paths), None):
+                missing.append(dataset)
+    # All at once, so that what lies on several tapes does not come one after the other.
+    asked = [_away(archive, dataset, wanted[dataset], person) for dataset in missing]
+    return asked[0] if asked else found
 
 
-def entries(archive: Archive, dataset: str, paths: Sequence[bytes]) -> Iterator[Packed]:
-    """Yield what is at and below `paths` (none: the whole dataset), a file in parts by the part that knows the whole."""
+def entries(archive: Archive, chain: Sequence[str], paths: Sequence[bytes]) -> Iterator[tuple[str, Packed]]:
+    """Yield (dataset, entry) of what is at and below `paths` (none: all), in the union of `chain`, the newest first.
+
+    A file in parts comes by the part that knows the whole.
+    """
     for prefix in sorted(set(paths)) or [b""]:
         after = b""
         while True:
             with archive.database.transaction() as conn:
-                page = []
-                for _, packed in listings.walk(conn, dataset, prefix=prefix, after=after):
-                    page.append(packed)
-                    if len(page) == _PAGE and listings.is_last(packed):
-                        break
-            yield from filter(listings.is_last, page)
+                sources = [(dataset, _marked(conn, dataset, prefix, after)) for dataset in chain]
+                page = list(islice(newest(conn, sources), _PAGE))
+            yield from ((dataset, packed) for dataset, _, packed in page)
             if len(page) < _PAGE:
                 break
-            after = page[-1].entry.path
+            after = page[-1][1]
+
+
+def _marked(conn: Connection, dataset: str, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, bool, Packed]]:
+    for _, packed in listings.walk(conn, dataset, prefix=prefix, after=after):
+        if listings.is_last(packed):
+            yield packed.entry.path, packed.entry.kind == "directory", packed
+
+
+def _of(archive: Archive, dataset: str, chain: Sequence[str], paths: Sequence[bytes]) -> Iterator[Packed]:
+    return (packed for one, packed in entries(archive, chain, paths) if one == dataset)
 
 
 @contextmanager

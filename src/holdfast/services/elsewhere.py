@@ -11,6 +11,7 @@ from typing import Final
 from holdfast.catalog import events
 from holdfast.catalog.queries import credentials, people
 from holdfast.errors import Conflict, NotFound, NotSignedIn, SettingsError
+from holdfast.identity.certificate import common_name
 from holdfast.identity.oidc import Provider
 from holdfast.identity.password import digest
 from holdfast.identity.recognised import Recognised
@@ -84,14 +85,18 @@ def finish_device(archive: Archive, handle: str, *, label: str) -> MadeToken | N
     return _token(archive, found, label=label, kind="token", lifetime=None)
 
 
-def by_certificate(archive: Archive, *, secret: str, subject: str, issuer: str, label: str) -> MadeToken:
-    """Return a token for whose certificate a proxy has checked. Raises NotSignedIn."""
+def believe_proxy(archive: Archive, secret: str) -> None:
+    """Raise NotSignedIn unless the proxy in front says what follows, and not somebody who calls."""
     wanted = archive.settings.x509.secret
     if not wanted or not hmac.compare_digest(secret.encode("utf-8", "replace"), wanted.encode()):
-        raise NotSignedIn(what="Certificates are not looked at here.")
+        raise NotSignedIn(what="What this proxy says of certificates is not believed here.")
+
+
+def by_certificate(archive: Archive, *, subject: str, issuer: str, label: str) -> MadeToken:
+    """Return a token for whose certificate was checked. Raises NotSignedIn."""
     if not subject or not issuer:
         raise NotSignedIn(what="You sent no certificate, or one that is not believed.")
-    common = next((part[3:] for part in subject.replace("/", ",").split(",") if part.strip().startswith("CN=")), "")
+    common = common_name(subject)
     found = Recognised("x509", issuer, subject, name=common, title=common)
     return _token(archive, found, label=label, kind="token", lifetime=None)
 

@@ -9,6 +9,7 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection
 from holdfast.catalog.queries import datasets, grants, people
 from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound
+from holdfast.model.profile import terms
 from holdfast.model.rights import EVERYONE, MEMBERS, ROLES, Person, Role, allowed
 from holdfast.services.archive import Archive, dataset_row
 from holdfast.services.groups import group_row
@@ -16,6 +17,7 @@ from holdfast.services.rights import roles_to
 from holdfast.wire.grants import Grant, Sharing
 
 _GROUP: Final = "group:"
+_USUAL_NOTICE: Final = terms()["notice_days"][0]  # days, of profiles that were made before they had this term
 
 
 def sharing(archive: Archive, dataset: str) -> Sharing:
@@ -74,7 +76,15 @@ def give(archive: Archive, dataset: str, to: str, *, by: Person) -> Sharing:
 
 
 def open_embargoed(archive: Archive, conn: Connection, *, limit: int) -> None:
-    """Let those read whom the profile names, of datasets whose embargo has ended; once, so that who takes it back is right."""
+    """Let those read whom the profile names, of datasets whose embargo has ended; once, so that who takes it back is right.
+
+    What ends soon is told once, so that an owner who does not want that can say so in time.
+    """
+    for row in datasets.all(conn, "ending", limit=limit, usual=_USUAL_NOTICE):
+        events.add(
+            conn, archive.site, "dataset.embargo-ending", dataset=row["id"], to=row["audience"],
+            ends_at=row["ends_at"].isoformat(),
+        )  # fmt: skip
     for row in datasets.all(conn, "opening", limit=limit):
         whom = _whom(row["audience"])
         if grants.first(conn, "add", dataset=row["id"], role="reader", by="profile", **whom):

@@ -19,28 +19,19 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, landed, uploads
 from holdfast.crashpoint import crash_point
-from holdfast.errors import Conflict, HoldfastError, InvalidInput, LostClaim, NotFound, SourceChanged, UnfitFile
+from holdfast.errors import Conflict, HoldfastError, LostClaim, NotFound, SourceChanged, UnfitFile
 from holdfast.model.entry import Entry
 from holdfast.model.names import printable
 from holdfast.model.profile import Profile
 from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.placing import Arrived, Placing
 from holdfast.services.reserve import release
 
 _FEW: Final = 4  # files that are flushed one by one; more are cheaper with their whole file system
 _PAGE: Final = 1000  # rows
+_FOLDER_MODE: Final = 0o755
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE: begin, do not wait
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A file that is whole in landing, on its way to `path` in a dataset."""
-
-    file: Path
-    path: bytes
-    size: int
-    mtime_ns: int
-    blake3: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +89,29 @@ def land(
     A path that is there already with the same bytes is left as it is (P11), one with others is an error of that file.
     `upload` ends with it. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
     """
-    root = folder_of(archive, dataset)
-    with archive.database.transaction() as conn:
+    with archive.database.transaction() as conn, Placing(folder_of(archive, dataset)) as placing:
         row = open_dataset(conn, dataset)
         profile = contract(row)
         known = {
-            bytes(row["path"]): (row["size"], bytes(row["blake3"]))
+            bytes(row["path"]): (row["kind"], row["size"], bytes(row["blake3"]))
             for row in landed.all(conn, "those", dataset=dataset, paths=[item.path for item in arrived])
         }
+        in_use = _in_use(conn, dataset, arrived)
         outcomes: list[Outcome] = []
-        touched: set[Path] = set()
-        for item in arrived:
-            outcome = _placed(root, item, known, touched) if profile.accepts(item.path) else _unfit(profile, item)
+        for item in sorted(arrived, key=_inside_out):
+            if item.kind == "directory" and item.path in in_use:
+                outcome = Outcome(item)  # it is there, by what is in it
+            else:
+                outcome = _placed(placing, item, known) if _accepts(profile, item) else _unfit(profile, item)
             outcomes.append(outcome)
             if outcome.new:
-                known[item.path] = (item.size, item.blake3)
+                known[item.path] = (item.kind, item.size, item.blake3)
+                in_use |= _above([item.path])
         new = [outcome.arrived for outcome in outcomes if outcome.new]
         if new:
             sizes = [item.size for item in new]
             within(profile, files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
-            _make_durable(root, new, touched)
+            _make_durable(placing, new)
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)
         if upload:
@@ -126,6 +120,31 @@ def land(
             release(conn, f"upload:{upload['id']}")
     crash_point("landing.recorded")
     return outcomes
+
+
+def _inside_out(item: Arrived) -> tuple[bool, int]:
+    """Put folders last, the deepest first: which of them stay empty is known when all else has its place."""
+    return item.kind == "directory", -item.path.count(b"/") if item.kind == "directory" else 0
+
+
+def _in_use(conn: Connection, dataset: str, arrived: Sequence[Arrived]) -> set[bytes]:
+    """Return the folders among `arrived` in which the dataset has something."""
+    folders = [item.path for item in arrived if item.kind == "directory"]
+    found = landed.all(conn, "in_use", dataset=dataset, paths=folders) if folders else []
+    return {bytes(row["folder"]) for row in found}
+
+
+def _above(paths: Iterable[bytes]) -> set[bytes]:
+    """Return all folders that paths are in."""
+    found: set[bytes] = set()
+    for path in paths:
+        while (path := path.rpartition(b"/")[0]) and path not in found:
+            found.add(path)
+    return found
+
+
+def _accepts(profile: Profile, item: Arrived) -> bool:
+    return item.kind == "directory" or profile.accepts(item.path)
 
 
 def _unfit(profile: Profile, item: Arrived) -> Outcome:
@@ -138,34 +157,26 @@ def _record(archive: Archive, conn: Connection, person: str, dataset: str, new: 
     landed.run(
         conn, "insert", dataset=dataset, person=person, paths=[item.path for item in new],
         sizes=[item.size for item in new], mtimes=[item.mtime_ns for item in new], digests=[item.blake3 for item in new],
+        kinds=[item.kind for item in new], targets=[item.target for item in new],
     )  # fmt: skip
     size = sum(item.size for item in new)
-    datasets.run(conn, "add_totals", id=dataset, files=len(new), bytes=size)
+    filled = landed.run(conn, "filled", dataset=dataset, paths=sorted(_above(item.path for item in new)))
+    datasets.run(conn, "add_totals", id=dataset, files=len(new) - filled, bytes=size)
     events.add(conn, archive.site, "files.added", dataset=dataset, person=person, files=len(new), bytes=size)
 
 
-def _placed(root: Path, item: Arrived, known: dict[bytes, tuple[int, bytes]], touched: set[Path]) -> Outcome:
-    """Give a file its name in the folder, and note which folders that changed."""
+def _placed(placing: Placing, item: Arrived, known: dict[bytes, tuple[str, int, bytes]]) -> Outcome:
+    """Give an item its name in the folder, unless the dataset has one there."""
     if item.path in known:
-        if known[item.path] == (item.size, item.blake3):
+        if known[item.path] == (item.kind, item.size, item.blake3):
             return Outcome(item)
         return Outcome(
             item, error=Conflict(what=f"{printable(item.path)} is in the dataset already, with other content. Remove it first.")
         )  # fmt: skip
-    target = root / os.fsdecode(item.path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(item.file, ns=(item.mtime_ns, item.mtime_ns))
-        target.unlink(missing_ok=True)  # no row names it
-        target.hardlink_to(item.file)  # its bytes stay where they came in until its row is committed
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        return Outcome(item, error=Conflict(what=f"{printable(item.path)} cannot be both a file and a folder."))
-    except OSError as error:
-        return Outcome(item, error=InvalidInput(what=f"{printable(item.path)} cannot be stored: {error.strerror}."))
-    folder = target.parent
-    while folder not in touched and folder != root.parent:
-        touched.add(folder)
-        folder = folder.parent
+        placing.put(item)
+    except HoldfastError as error:
+        return Outcome(item, error=error)
     return Outcome(item, new=True)
 
 
@@ -174,22 +185,23 @@ def start_writing(descriptor: int, offset: int, size: int) -> None:
     _libc.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _WRITE)
 
 
-def _make_durable(root: Path, new: Sequence[Arrived], folders: Iterable[Path]) -> None:
+def _make_durable(placing: Placing, new: Sequence[Arrived]) -> None:
     """Flush files and the folders that have their names: a power cut takes nothing that was acknowledged."""
     if len(new) <= _FEW:
-        for name in (*(root / os.fsdecode(item.path) for item in new), *folders, root.parent):
+        files = [item.file for item in new if item.kind == "file"]  # a link is in its folder
+        for name in (*files, *placing.touched, placing.root.parent):
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             os.fsync(descriptor)
             os.close(descriptor)
         return
-    descriptor = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(placing.root, os.O_RDONLY | os.O_CLOEXEC)
     if _libc.syncfs(descriptor):
         os.sync()
     os.close(descriptor)
 
 
 def remove(archive: Archive, *, person: str, dataset: str, path: bytes) -> None:
-    """Take a file out of an open dataset. Raises NotFound, Conflict."""
+    """Take a file, link or empty folder out of an open dataset. Raises NotFound, Conflict."""
     with archive.database.transaction() as conn:
         open_dataset(conn, dataset)
         row = landed.first(conn, "remove", dataset=dataset, path=path)
@@ -203,7 +215,8 @@ def remove(archive: Archive, *, person: str, dataset: str, path: bytes) -> None:
         # Somebody may have added another one of this name since.
         conn.execute("select from dataset where id = %s for update", [dataset])
         if not landed.all(conn, "those", dataset=dataset, paths=[path]):
-            (folder_of(archive, dataset) / os.fsdecode(path)).unlink(missing_ok=True)
+            with Placing(folder_of(archive, dataset)) as placing:
+                placing.remove(path, row["kind"])
 
 
 def files(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes = b"") -> Iterator[Row]:
@@ -222,13 +235,30 @@ def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Itera
     rows = files(conn, dataset)
     row = next(rows, None)
     for entry in entries:
+        while row is not None and row["kind"] == "directory" and bytes(row["path"]) < entry.path:
+            yield _empty_folder(row)
+            row = next(rows, None)
         if row is not None and bytes(row["path"]) < entry.path:
             break
         if row is None or bytes(row["path"]) != entry.path:
             continue  # a call that was killed left it
-        if (entry.kind, entry.size, entry.mtime_ns) != ("file", row["size"], row["mtime_ns"]):
+        if not _is_as_added(entry, row):
             raise SourceChanged(path=printable(entry.path), what="was changed in the landing area")
         yield entry
         row = next(rows, None)
+    while row is not None and row["kind"] == "directory":
+        yield _empty_folder(row)
+        row = next(rows, None)
     if row is not None:
         raise SourceChanged(path=printable(bytes(row["path"])), what="vanished from the landing area")
+
+
+def _empty_folder(row: Row) -> Entry:
+    """Return a folder that is empty in the dataset, whatever a killed call left in it: its row says all there is."""
+    return Entry(bytes(row["path"]), "directory", 0, row["mtime_ns"], _FOLDER_MODE, os.geteuid(), os.getegid())
+
+
+def _is_as_added(entry: Entry, row: Row) -> bool:
+    if entry.kind == "file":
+        return (row["kind"], row["size"], row["mtime_ns"]) == ("file", entry.size, entry.mtime_ns)
+    return (row["kind"], bytes(row["target"])) == (entry.kind, entry.target)

@@ -62,14 +62,14 @@ def _standing(conn: Connection, person: Person, dataset: str) -> tuple[set[str],
     return found, row["state"]
 
 
-def sight(person: Person) -> list[str] | None:
-    """Return under which names of `dataset.visible_to` a person sees datasets; None: sees them all.
+def sight(person: Person, action: Action = "see") -> list[str] | None:
+    """Return under which names of `dataset.visible_to` a person sees, or may read, datasets; None: all of them.
 
     Raises NotAllowed for a token that is not made for reading.
     """
     if "read" not in person.scopes:
         raise NotAllowed(action=RIGHTS["see"].does)
-    return None if allowed(person, "see", ()) else person.principals
+    return None if allowed(person, action, ()) else person.principals
 
 
 def may_with_request(archive: Archive, person: Person, request: str) -> None:

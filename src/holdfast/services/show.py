@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import base64
-import heapq
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +31,7 @@ from holdfast.services.drives import drive_states
 from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
+from holdfast.services.union import chain, newest
 from holdfast.wire.datasets import Dataset, DatasetDetail, File, FoundFile, Package
 from holdfast.wire.model import Pending, Problem
 from holdfast.wire.requests import Differing, Release, Request, RequestPart, Undelivered
@@ -166,8 +166,8 @@ def _landed(row: Row) -> File:
     """Return a file of an open dataset."""
     mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
     return File(
-        **_path(bytes(row["path"])), kind="file", size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
-        blake3=bytes(row["blake3"]).hex(),
+        **_path(bytes(row["path"])), kind=row["kind"], size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        target=printable(bytes(row["target"])) if row["kind"] == "link" else None, blake3=bytes(row["blake3"]).hex(),
     )  # fmt: skip
 
 
@@ -188,17 +188,21 @@ def union(
     """Return (path, file) of a dataset and of all that it extends, as far as `sight` may see them; the newest one counts."""
     with archive.database.reading() as conn:
         dataset_row(conn, ident)
-        chain = [row["id"] for row in datasets.all(conn, "chain", id=ident, sight=sight)]
-        # Stable: of equal paths, the one of the newest dataset comes first.
-        merged = heapq.merge(
-            *(map(_of(dataset), _files(conn, dataset, prefix, after)) for dataset in chain), key=lambda found: found[0]
-        )
-        newest = (next(same) for _, same in groupby(merged, key=lambda found: found[0]))
-        return list(islice(newest, limit))
+        sources = [(one, _marked(_files(conn, one, prefix, after))) for one in chain(conn, ident, sight)]
+        return [
+            (path, found.model_copy(update={"dataset": one}))
+            for one, path, found in islice(newest(conn, sources), limit)
+        ]
 
 
-def _of(dataset: str) -> Callable[[tuple[bytes, File]], tuple[bytes, File]]:
-    return lambda found: (found[0], found[1].model_copy(update={"dataset": dataset}))
+def versions(archive: Archive, ident: str, *, sight: Sequence[str] | None = None) -> list[str]:
+    """Return a dataset and all that it extends, as far as `sight` may see them, the newest first."""
+    with archive.database.reading() as conn:
+        return chain(conn, ident, sight)
+
+
+def _marked(found: Iterator[tuple[bytes, File]]) -> Iterator[tuple[bytes, bool, File]]:
+    return ((path, item.kind == "directory", item) for path, item in found)
 
 
 def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, File]]:

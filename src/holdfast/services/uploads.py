@@ -35,7 +35,8 @@ from holdfast.errors import (
 )
 from holdfast.model.names import COMPONENT_LIMIT, check_relative, printable
 from holdfast.services.archive import Archive, contract
-from holdfast.services.landing import Arrived, incoming, land, open_dataset, start_writing, within
+from holdfast.services.landing import incoming, land, open_dataset, start_writing, within
+from holdfast.services.placing import Arrived
 from holdfast.services.reserve import FILE_COST, release, reserve
 
 DIGESTS: Final = ("sha256", "sha512", "sha1")  # that a client may send along; sha1, because tus requires it

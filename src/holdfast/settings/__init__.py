@@ -53,6 +53,13 @@ class Web:
         "", "How people reach it, as `https://archive.example.org`; a browser is sent back there after signing in.",
         unless="the address that they used",
     )  # fmt: skip
+    certificate: str = setting(
+        "", "A PEM file with the certificate of this server and those above it, to serve by https.", unless="http"
+    )
+    key: str = setting("", "A PEM file with its key, without a password.", unless="in the same file")
+    client_ca: str = setting(
+        "", "A PEM file with the authorities whose client certificates are credentials.", unless="none are asked for"
+    )
 
 
 @dataclass(frozen=True)

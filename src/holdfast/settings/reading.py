@@ -17,7 +17,7 @@ from holdfast.settings.values import checked, parse
 
 _PREFIX: Final = "HOLDFAST_"
 # These have a meaning of their own and are no settings.
-_NOT_SETTINGS: Final = frozenset({"URL", "TOKEN", "CONFIG", "DATA", "CRASH", "CRASH_ONCE"})
+_NOT_SETTINGS: Final = frozenset({"URL", "TOKEN", "CA", "CONFIG", "DATA", "CRASH", "CRASH_ONCE"})
 _NOT_SETTINGS_PREFIX: Final = "TEST_"
 
 

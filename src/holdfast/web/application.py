@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from holdfast import __version__
 from holdfast.services.archive import Archive
 from holdfast.services.tokens import Known
+from holdfast.settings import Web
 from holdfast.web import problems
 from holdfast.web.api import (
     datasets,
@@ -39,6 +40,7 @@ from holdfast.web.api import (
 from holdfast.web.body import AT_ONCE
 from holdfast.web.connection import PATIENCE, Connection
 from holdfast.web.routing import PREFIX
+from holdfast.web.tls import serving
 
 _BODY_LIMIT: Final = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 _STALL: Final = 60.0  # seconds
@@ -115,13 +117,13 @@ def serve(archive: Archive) -> None:
     """Serve until SIGTERM or SIGINT."""
     web = archive.settings.web
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its starting and stopping is told by others
-    uvicorn.Server(server_config(create_app(archive), host=web.host, port=web.port)).run()
+    uvicorn.Server(server_config(create_app(archive), web)).run()
 
 
-def server_config(app: FastAPI, *, host: str, port: int, patience: float = PATIENCE, **more: Any) -> uvicorn.Config:
-    """Return how `app` is served; `patience`: seconds for the head of a request."""
-    connection: Any = partial(Connection, patience=patience)
+def server_config(app: FastAPI, web: Web, *, patience: float = PATIENCE, **more: Any) -> uvicorn.Config:
+    """Return how `app` is served; `patience`: seconds for the head of a request. Raises SettingsError."""
+    how: dict[str, Any] = {"host": web.host, "port": web.port, "http": Connection, **serving(web), **more}
+    how["http"] = partial(how["http"], patience=patience)
     return uvicorn.Config(
-        app, host=host, port=port, http=connection, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=5, **more,
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5, **how
     )  # fmt: skip

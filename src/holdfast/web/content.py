@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -80,33 +80,37 @@ def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *
 
 
 def bundle_answer(
-    archive: Archive, request: Request, dataset: str, paths: Sequence[bytes], *, form: str, person: str, name: str,
-    count: Callable[[], None] = lambda: None,
+    archive: Archive, request: Request, chain: Sequence[str], paths: Sequence[bytes], *, form: str, person: str,
+    name: str, count: Callable[[], None] = lambda: None,
 ) -> Response:  # fmt: skip
     """Answer with a tar or zip of what is at and below `paths` (none: all), or 202 when it has to come from tape.
 
+    `chain` is one dataset or, the newest first, those whose union is wanted.
     `count` is called once the bytes are there, and may raise.
     """
-    folder = content.select(archive, dataset, paths, person=person)
-    if isinstance(folder, content.Away):
-        return away(archive, folder)
+    folders = content.select(archive, chain, paths, person=person)
+    if isinstance(folders, content.Away):
+        return away(archive, folders)
     count()
 
-    def entries() -> Iterator[Packed]:
-        return content.entries(archive, dataset, paths)
+    def entries() -> Iterator[tuple[str, Packed]]:
+        return content.entries(archive, chain, paths)
+
+    def opened(dataset: str, packed: Packed) -> AbstractContextManager[int]:
+        return content.reading(folders[dataset], packed)
 
     headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.{form}"'}
     kind = f"application/{'x-tar' if form == 'tar' else 'zip'}"
     if request.method == "HEAD":
         return Response(headers=headers, media_type=kind)
     make = bundle.tar if form == "tar" else bundle.zipped
-    pieces = make(name, entries, partial(content.reading, folder))
+    pieces = make(name, entries, opened)
     return StreamingResponse(pieces, headers=headers, media_type=kind)
 
 
-def checksums_answer(archive: Archive, dataset: str, paths: Sequence[bytes], *, name: str) -> Response:
-    """Answer with the checksums of files, as `sha512sum -c` reads them."""
-    lines = bundle.checksums(content.entries(archive, dataset, paths))
+def checksums_answer(archive: Archive, chain: Sequence[str], paths: Sequence[bytes], *, name: str) -> Response:
+    """Answer with the checksums of files of a dataset, or of a union, as `sha512sum -c` reads them."""
+    lines = bundle.checksums(content.entries(archive, chain, paths))
     headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.sha512"'}
     return StreamingResponse(lines, headers=headers, media_type="text/plain; charset=utf-8")
 

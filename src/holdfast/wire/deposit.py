@@ -15,7 +15,7 @@ class AddedFile(Model):
 
     path: str
     size: int
-    blake3: str = Field(description="of the bytes as they came: compare it with those that you sent")
+    blake3: str = Field(description="of the bytes as they came, of a link of its target: compare it with what you sent")
 
 
 class RefusedFile(Model):

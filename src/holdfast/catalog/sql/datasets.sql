@@ -110,6 +110,17 @@ update dataset set files = files + %(files)s, bytes = bytes + %(bytes)s where id
 select id from dataset where state = 'open' and source is not null and (not landing or close_wanted is not null)
   and coalesce((problem->>'next_try')::timestamptz, now()) <= now()
 
+-- ending --
+-- Whose embargo ends soon and has not been told; told again when the end is another one, for the profile was changed.
+update dataset set end_told = soon.ends_at from (
+  select dataset.id, ends_at, profile.body->>'open_to' as audience from dataset
+  join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+  cross join lateral (select closed_at + make_interval(days => coalesce((body->>'embargo_days')::int, 0)) as ends_at,
+    make_interval(days => coalesce((body->>'notice_days')::int, %(usual)s)) as notice) as term
+  where state = 'closed' and opened_at is null and profile.body->>'open_to' in ('members', 'everyone')
+    and ends_at > now() and ends_at - notice <= now() and end_told is distinct from ends_at limit %(limit)s) as soon
+where dataset.id = soon.id returning dataset.id, soon.audience, soon.ends_at
+
 -- opening --
 -- Whose embargo has ended, for those whom the profile names.
 update dataset set opened_at = now() where id in (

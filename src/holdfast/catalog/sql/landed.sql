@@ -1,21 +1,30 @@
 -- those --
-select path, size, mtime_ns, blake3 from landed where dataset = %(dataset)s and path = any(%(paths)s)
+select path, size, mtime_ns, blake3, kind from landed where dataset = %(dataset)s and path = any(%(paths)s)
 
 -- insert --
-insert into landed (dataset, path, size, mtime_ns, blake3, person)
-select %(dataset)s, path, size, mtime_ns, blake3, %(person)s
-from unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(digests)s::bytea[])
-  as file (path, size, mtime_ns, blake3)
+insert into landed (dataset, path, size, mtime_ns, blake3, kind, target, person)
+select %(dataset)s, path, size, mtime_ns, blake3, kind, target, %(person)s
+from unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(digests)s::bytea[], %(kinds)s::text[],
+  %(targets)s::bytea[]) as file (path, size, mtime_ns, blake3, kind, target)
+
+-- in_use --
+-- Which of some folders have something in them.
+select folder from unnest(%(paths)s::bytea[]) as asked (folder)
+where exists (select from landed where dataset = %(dataset)s and path >= folder || '/'::bytea and path < folder || '0'::bytea)
+
+-- filled --
+-- Folders that are empty no more are entries no more.
+delete from landed where dataset = %(dataset)s and kind = 'directory' and path = any(%(paths)s)
 
 -- page --
 -- In path order, which is the order of their bytes; those at and below a prefix.
-select path, size, mtime_ns, blake3 from landed
+select path, size, mtime_ns, blake3, kind, target from landed
 where dataset = %(dataset)s and path > %(after)s
   and (%(prefix)s::bytea = '' or path = %(prefix)s or (path >= %(below)s and path < %(beyond)s))
 order by path limit %(limit)s
 
 -- remove --
-delete from landed where dataset = %(dataset)s and path = %(path)s returning size
+delete from landed where dataset = %(dataset)s and path = %(path)s returning size, kind
 
 -- forget --
 delete from landed where dataset = %(dataset)s

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from holdfast.services.rights import may
+from holdfast.services.rights import may, sight
+from holdfast.services.show import versions
 from holdfast.web.api.datasets import raw
 from holdfast.web.body import unbase64
 from holdfast.web.caller import TheArchive, Visitor
@@ -57,12 +58,13 @@ def download(dataset: str, path: str, request: Request, archive: TheArchive, per
 )  # fmt: skip
 def download_many(
     dataset: str, request: Request, archive: TheArchive, person: Visitor, path: Paths = _NONE,
-    path_base64: PathsBase64 = _NONE, format: Literal["tar", "zip"] = "tar",  # noqa: A002 (the name that people send)
+    path_base64: PathsBase64 = _NONE, format: Literal["tar", "zip"] = "tar", *,  # noqa: A002 (the name that people send)
+    union: bool = False,
 ) -> Response:  # fmt: skip
-    """Download files and folders as one tar or zip, with their checksums at its end."""
+    """Download files and folders as one tar or zip, with their checksums at its end; with `union`, also of what it extends."""
     may(archive, person, "read", dataset)
-    paths = chosen(path, path_base64)
-    return bundle_answer(archive, request, dataset, paths, form=format, person=person.name, name=dataset)
+    paths, chain = chosen(path, path_base64), _chain(archive, dataset, person, "read", union=union)
+    return bundle_answer(archive, request, chain, paths, form=format, person=person.name, name=dataset)
 
 
 @router.get(
@@ -70,8 +72,17 @@ def download_many(
     responses={200: SUMS, **responses(404)},
 )  # fmt: skip
 def checksums(
-    dataset: str, archive: TheArchive, person: Visitor, path: Paths = _NONE, path_base64: PathsBase64 = _NONE
-) -> Response:
-    """List the SHA-512 of files, as `sha512sum -c` reads it."""
+    dataset: str, archive: TheArchive, person: Visitor, path: Paths = _NONE, path_base64: PathsBase64 = _NONE, *,
+    union: bool = False,
+) -> Response:  # fmt: skip
+    """List the SHA-512 of files, as `sha512sum -c` reads it; with `union`, also of what the dataset extends."""
     may(archive, person, "see", dataset)
-    return checksums_answer(archive, dataset, chosen(path, path_base64), name=dataset)
+    chain = _chain(archive, dataset, person, "see", union=union)
+    return checksums_answer(archive, chain, chosen(path, path_base64), name=dataset)
+
+
+def _chain(
+    archive: TheArchive, dataset: str, person: Visitor, action: Literal["see", "read"], *, union: bool
+) -> list[str]:
+    """Return a dataset, with `union` and all that it extends and to which the person may do that."""
+    return versions(archive, dataset, sight=sight(person, action)) if union else [dataset]

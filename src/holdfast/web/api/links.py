@@ -100,14 +100,14 @@ def download_all(
     count = partial(links.use, archive, link, path=link.path, address=_address(request))
     paths = [link.path] if link.path else []
     return bundle_answer(
-        archive, request, link.dataset, paths, form=format, person=link.person, name=link.dataset, count=count
+        archive, request, [link.dataset], paths, form=format, person=link.person, name=link.dataset, count=count
     )
 
 
 @router.get("/shared/{secret}/checksums", response_class=Response, responses={200: SUMS, **_SHARED})
 def checksums(archive: TheArchive, link: Annotated[links.Opening, Depends(opening)]) -> Response:
     """List the SHA-512 of all files that a link opens, as `sha512sum -c` reads it."""
-    return checksums_answer(archive, link.dataset, [link.path] if link.path else [], name=link.dataset)
+    return checksums_answer(archive, [link.dataset], [link.path] if link.path else [], name=link.dataset)
 
 
 def _address(request: Request) -> str:

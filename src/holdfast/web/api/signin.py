@@ -9,6 +9,7 @@ from fastapi import Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from holdfast.errors import InvalidInput
+from holdfast.identity.certificate import names_in
 from holdfast.services import elsewhere
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive, cookie_of
@@ -71,12 +72,16 @@ def finish_device(archive: TheArchive, handle: str, label: Annotated[str, Query(
 
 @router.post("/login/certificate", status_code=201, responses=responses())
 def certificate(archive: TheArchive, request: Request, label: Annotated[str, Query(max_length=200)] = "") -> MadeToken:
-    """Give a token to whose certificate the proxy in front has checked. The secret is in this answer only."""
+    """Give a token to whose certificate this server, or the proxy in front, has checked. The secret is in this answer only."""
     names = archive.settings.x509
-    secret, subject, issuer = (
-        request.headers.get(name, "") for name in ("x-proxy-secret", names.subject, names.issuer)
-    )
-    return elsewhere.by_certificate(archive, secret=secret, subject=subject, issuer=issuer, label=label)
+    secret = request.headers.get("x-proxy-secret")
+    if secret is None:
+        shown = next(iter(request.scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())), None)
+        subject, issuer = names_in(shown) if shown else ("", "")
+    else:  # the certificate of the connection, if there is one, is the proxy's own
+        elsewhere.believe_proxy(archive, secret)
+        subject, issuer = (request.headers.get(name, "") for name in (names.subject, names.issuer))
+    return elsewhere.by_certificate(archive, subject=subject, issuer=issuer, label=label)
 
 
 @router.get("/people/{name}/credentials", responses=responses(404))

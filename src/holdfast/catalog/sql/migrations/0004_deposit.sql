@@ -6,8 +6,9 @@ alter table dataset
     add column extends      text,                            -- whose files it adds to; a rebuild may not know of it
     add column keep_days    integer check (keep_days >= 0),  -- not deleted sooner after closing; null: as the profile says
     add column tombstone    jsonb,                           -- of a deletion: who, why, when, digest of the file list
-    add column opened_at    timestamptz;                     -- when its embargo ended; opened once, whatever is decided later
--- planner: whose embargo may have ended.
+    add column opened_at    timestamptz,                     -- when its embargo ended; opened once, whatever is decided later
+    add column end_told     timestamptz;                     -- the end of its embargo of which notice was given
+-- planner: whose embargo may have ended, or will soon.
 create index dataset_embargoed on dataset (closed_at) where state = 'closed' and opened_at is null;
 create index dataset_extends on dataset (extends) where extends is not null;
 -- planner: what is safe, and whose landing folder nobody removed.
@@ -19,7 +20,9 @@ create table landed (
     path      bytea       not null,
     size      bigint      not null,
     mtime_ns  bigint      not null,
-    blake3    bytea       not null,                  -- of the bytes as they came
+    blake3    bytea       not null,                  -- of the bytes as they came; of a link, of its target
+    kind      text        not null default 'file' check (kind in ('file', 'link', 'directory')),
+    target    bytea       not null default '',       -- of a link
     person    text        not null,
     at        timestamptz not null default now(),
     primary key (dataset, path)

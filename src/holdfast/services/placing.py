@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names in a dataset's folder in landing, which people choose: made and removed without ever following a link.
+
+Links are among what is added, and may lead anywhere. So each folder on the way is opened by itself and must be one (openat(2),
+O_NOFOLLOW); the last one stays open, because most names come folder by folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from holdfast.errors import Conflict, HoldfastError, InvalidInput
+from holdfast.model.entry import Kind
+from holdfast.model.names import printable
+from holdfast.packaging.folders import enter
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file that is whole in landing, a link or an empty folder, on its way to `path` in a dataset.
+
+    `blake3` is that of the bytes: of a file, of the target of a link, of none.
+    """
+
+    file: Path  # where the bytes of a file are
+    path: bytes
+    size: int
+    mtime_ns: int
+    blake3: bytes
+    kind: Kind = "file"
+    target: bytes = b""  # of a link; never followed
+
+
+class Placing:
+    """The folder of one dataset, while names in it are made or removed; `touched` are the folders that this changed."""
+
+    def __init__(self, root: Path) -> None:
+        """Work in `root`, which is not named by people."""
+        self.root, self.touched = root, set[Path]()
+        self._last: bytes | None = None
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the folder that was kept open."""
+        self._close()
+
+    def put(self, item: Arrived) -> None:
+        """Give `item` its name; what has it already has no row, and is replaced.
+
+        Raises Conflict (a folder or link is in the way), InvalidInput.
+        """
+        folder, _, name = item.path.rpartition(b"/")
+        try:
+            at = self._folder(item.path if item.kind == "directory" else folder, make=True)
+            times = (item.mtime_ns, item.mtime_ns)
+            if item.kind == "directory":
+                os.utime(at, ns=times)
+                return
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=at)
+            if item.kind == "link":
+                os.symlink(item.target, name, dir_fd=at)
+                os.utime(name, ns=times, dir_fd=at, follow_symlinks=False)
+            else:
+                os.utime(item.file, ns=times)
+                # Its bytes stay where they came in until its row is committed.
+                os.link(item.file, name, dst_dir_fd=at, follow_symlinks=False)
+        except OSError as error:
+            raise _told(item, error) from error
+
+    def remove(self, path: bytes, kind: Kind) -> None:
+        """Remove a name if it is there; of a folder only when it is empty."""
+        folder, _, name = path.rpartition(b"/")
+        with suppress(OSError):
+            at = self._folder(folder, make=False)
+            os.rmdir(name, dir_fd=at) if kind == "directory" else os.unlink(name, dir_fd=at)
+
+    def _folder(self, path: bytes, *, make: bool) -> int:
+        """Return a descriptor of a folder below the root. Raises OSError."""
+        if path == self._last:
+            return self._fd
+        self._close()
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(self.root)  # who made the dataset was killed before
+        at, here = os.open(self.root, _FOLDER), self.root
+        self.touched.add(here)
+        for component in path.split(b"/") if path else ():
+            try:
+                below = enter(component, at, create=make)
+            finally:
+                os.close(at)
+            at, here = below, here / os.fsdecode(component)
+            self.touched.add(here)
+        self._fd, self._last = at, path
+        return at
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._last = -1, None
+
+
+def _told(item: Arrived, error: OSError) -> HoldfastError:
+    name = printable(item.path)
+    if error.errno in _IN_THE_WAY:
+        return Conflict(what=f"{name} cannot be both a folder and something else.")
+    return InvalidInput(what=f"{name} cannot be stored: {error.strerror}.")
