@@ -9,7 +9,6 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from holdfast.web.api import datasets, deletion, deposit, grants, groups, people, profiles, requests, status, uploads
-from holdfast.web.application import PREFIX
 
 _HEAD: Final = """\
 # REST API
@@ -26,9 +25,13 @@ administrator's stands in the file `token` of the data folder. Without one, or w
 when it may not do this; 404 also for what one may not know of.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`): `type`, `title`, `status`, `detail` (a sentence for
-people), `code` (for programs, see [errors](errors.md)) and `details` (the values in the sentence). 401, 403, 422, 500 and
-503 may come from every route and are not repeated below. 429 (too many attempts) has `Retry-After` in seconds. 503 with `Retry-After` means that the catalogue is away for a
-moment.
+people), `code` (for programs, see [errors](errors.md)) and `details` (the values in the sentence). 400 (what came
+is no request that can be read), 401, 403, 422, 500 and 503 may come from every route and are not repeated below. 429 (too many
+attempts) has `Retry-After` in seconds. 503 with `Retry-After` means that the catalogue is away for a moment, or that the server
+receives as many uploads already as it can.
+
+**Time.** A request has to say within 20 seconds what it wants, in 512 KB of headers at most; a body of which nothing comes for 60
+seconds is given up.
 
 **Lists** come in pages. `next` in the answer is the `cursor` of the next page; it is opaque, and null behind the last page.
 The event feed is different: its `next` is always there and is given back as `after`, also when there was nothing new.
@@ -42,14 +45,14 @@ with the same key and body. The same key with another body is a 409. Keys are ke
 
     curl -H "Authorization: Bearer $(cat archive/token)" http://127.0.0.1:8080/api/v1/datasets
 """
-_ALWAYS: Final = frozenset({"401", "403", "422", "500", "503"})
+_ALWAYS: Final = frozenset({"400", "401", "403", "422", "500", "503"})
 
 
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
     for module in (datasets, deposit, deletion, grants, groups, people, profiles, requests, status, uploads):
-        app.include_router(module.router, prefix=PREFIX)
+        app.router.routes.extend(module.router.routes)
     return app.openapi()
 
 

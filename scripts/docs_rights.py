@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from holdfast.model.rights import RIGHTS, ROLES, STATES, VISITOR, Action, Person, verdict
 from holdfast.web import api
+from holdfast.web.routing import PREFIX
 
 _HEAD: Final = """\
 # Who may do what
@@ -88,7 +89,7 @@ def routes() -> Iterator[tuple[str, list[str]]]:
             actions = [action for groups in _ASKED.findall(source) for action in groups if action]
             actions += ["see"] if "sight(person)" in source else []
             for method in sorted(route.methods):
-                yield f"{method} {_PARAMETER.sub('}', route.path)}", list(dict.fromkeys(actions))
+                yield f"{method} {_PARAMETER.sub('}', route.path.removeprefix(PREFIX))}", list(dict.fromkeys(actions))
 
 
 def _source(endpoint: Callable[..., Any]) -> str:

@@ -7,23 +7,27 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import uvicorn
 
 from holdfast.testing.proxy import free_port
 from holdfast.testing.site import SmallSite
-from holdfast.web.application import create_app
-from holdfast.web.tls import serving
+from holdfast.web.application import create_app, server_config
+from holdfast.web.connection import PATIENCE
 
 
 @contextmanager
-def served(site: SmallSite, *, port: int | None = None) -> Iterator[int]:
-    """Serve an archive on a port of its own, which is yielded, in the way its settings want."""
+def served(site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, **limits: Any) -> Iterator[int]:
+    """Serve an archive on a port of its own, which is yielded, in the way its settings want.
+
+    `limits` are those of `create_app`.
+    """
     port = port or free_port()
-    config = uvicorn.Config(
-        create_app(site.archive), host="127.0.0.1", port=port, log_config=None, lifespan="off",
-        **serving(site.archive.settings.web),
+    config = server_config(
+        create_app(site.archive, **limits), site.archive.settings.web, host="127.0.0.1", port=port, patience=patience,
+        lifespan="off",
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -41,9 +45,9 @@ def served(site: SmallSite, *, port: int | None = None) -> Iterator[int]:
 
 
 @contextmanager
-def client_of(site: SmallSite, *, port: int | None = None) -> Iterator[httpx.Client]:
-    """Serve an archive on a port of its own and yield a client with its token."""
-    with served(site, port=port) as found:
+def client_of(site: SmallSite, *, port: int | None = None, **how: Any) -> Iterator[httpx.Client]:
+    """Serve an archive on a port of its own and yield a client with its token; `how` is as for `served`."""
+    with served(site, port=port, **how) as found:
         token = site.archive.settings.token_file.read_text().strip()
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=f"http://127.0.0.1:{found}", headers=headers, timeout=30, trust_env=False) as client:

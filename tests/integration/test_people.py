@@ -6,14 +6,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
 import pytest
 from persons import PASSWORD, person
 from served import client_of
 
 from holdfast.identity import password
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -280,6 +282,39 @@ def test_tokens_are_seen_and_revoked_by_their_person_and_by_administrators(site:
     assert get(api, "/whoami", bearer(made)).status_code == 401
     assert post(api, "/logout", marie).status_code == 204
     assert get(api, "/whoami", marie).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update token set revoked_at = now() where person = 'marie'",
+        "update token set expires_at = now() where person = 'marie'",
+        "update person set state = 'disabled' where name = 'marie'",
+    ],
+)
+def test_a_token_that_another_server_ended_is_good_for_a_moment_at_most(
+    site: SmallSite, api: httpx.Client, change: LiteralString
+) -> None:
+    marie = person(site, "marie")
+    assert get(api, "/whoami", marie).status_code == 200
+    with psycopg.connect(site.archive.database.dsn) as other:
+        other.execute(change)
+    wait_for(lambda: get(api, "/whoami", marie).status_code == 401, "the token has ended", patience=3)
+
+
+def test_what_this_server_changes_about_somebody_counts_at_once(site: SmallSite, api: httpx.Client) -> None:
+    marie = person(site, "marie", "operator")  # the scopes of a token do not grow with the role
+    for role in ("member", "operator") * 20:
+        assert post(api, "/people/marie/set", role=role).status_code == 200
+        assert get(api, "/whoami", marie).json()["role"] == role
+        assert get(api, "/status", marie).status_code == (200 if role == "operator" else 403)
+    ident = get(api, "/whoami", marie).json()["token"]["id"]
+    assert post(api, f"/tokens/{ident}/revoke").status_code == 200
+    assert get(api, "/whoami", marie).status_code == 401
+    pierre = person(site, "pierre")
+    assert get(api, "/whoami", pierre).status_code == 200
+    assert post(api, "/people/pierre/disable", reason="left").status_code == 200
+    assert get(api, "/whoami", pierre).status_code == 401
 
 
 def test_the_token_of_the_data_folder_is_as_good_as_the_folder(site: SmallSite, api: httpx.Client) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from select import POLLIN, poll
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -53,11 +54,12 @@ class Database:
             open=False,
             timeout=_WAIT,
             reconnect_timeout=_RECONNECT,
-            kwargs={"row_factory": dict_row, **_KEEPALIVE},
-            check=ConnectionPool.check_connection,
+            kwargs={"row_factory": dict_row, "autocommit": True, **_KEEPALIVE},
+            check=_check,
             connection_class=psycopg.Connection[DictRow],
         )
         self._pool.open()
+        self.change = object()
 
     def close(self) -> None:
         """Close all connections."""
@@ -66,12 +68,25 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Yield a connection in a transaction that commits at the end, or rolls back on any exception."""
-        with translated(), self._pool.connection() as conn, conn.transaction():
+        try:
+            with translated(), self._pool.connection() as conn, conn.transaction():
+                yield conn
+        finally:
+            self.change = object()  # whoever remembers something of the catalogue sees that it may be another now
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Yield a connection on which each statement stands for itself.
+
+        What the archive reads it would read no other within a transaction, for each statement sees what is committed
+        when it begins (read committed); this saves two of the ways there and back.
+        """
+        with translated(), self._pool.connection() as conn:
             yield conn
 
     def rows(self, query: LiteralString, args: dict[str, Any] | None = None) -> list[Row]:
-        """Run one query in a transaction of its own and return its rows."""
-        with self.transaction() as conn:
+        """Run one query and return its rows."""
+        with self.reading() as conn:
             return conn.execute(query, args).fetchall()
 
     @contextmanager
@@ -87,6 +102,17 @@ class Database:
             yield all(_taken(conn, thing) for thing in things)
         finally:
             conn.close()
+
+
+def _check(conn: Connection) -> None:
+    """Raise when the server hung up while nobody used the connection, without asking it each time.
+
+    An idle server says nothing but that it goes: whatever is there to be read makes asking worth its while.
+    """
+    look = poll()
+    look.register(conn.fileno(), POLLIN)
+    if look.poll(0):
+        ConnectionPool.check_connection(conn)
 
 
 def _taken(conn: Connection, thing: str) -> bool:

@@ -85,6 +85,8 @@ def check_relative(path: bytes) -> None:
 def printable(path: bytes) -> str:
     r"""Return `path` for people: UTF-8 where it is, `\xNN` where it is not, control characters escaped."""
     text = path.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any, Final
 
+_LOADING: Final = Lock()
 _LIMIT: Final = 64  # characters of a unit
 # What units are made of; powers have one digit and no powers themselves, for pint computes what it is given.
 _UNIT: Final = re.compile(r"(?:1/)?(?:[A-Za-zµμΩÅ°%_*/·. ()]|(?:\*\*|\^|(?<=[A-Za-zµμΩÅ]))-?\d(?!\d| *(?:\*\*|\^)))+")
@@ -62,8 +64,13 @@ def _plain(unit: str) -> str:
     )
 
 
-@cache
 def _units() -> Any:
+    with _LOADING:  # the first searches after a start may be many at once, and must not load it once each
+        return _loaded()
+
+
+@cache
+def _loaded() -> Any:
     import pint  # noqa: PLC0415 - half a second; see above
 
     found: Any = pint.UnitRegistry(cache_folder=None)

@@ -30,7 +30,7 @@ def admit_admin(archive: Archive, secret: str) -> None:
 
 def whoami(archive: Archive, person: Person) -> Self:
     """Return who calls."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = _row(conn, person.name)
         token = tokens.first(conn, "by_id", id=person.token)
     return Self(
@@ -44,14 +44,14 @@ def person_list(
     archive: Archive, *, after: str, limit: int, state: str | None = None, search: str = ""
 ) -> list[wire.Person]:
     """Return persons by name, after a name; `search` is part of a name, title or mail."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = people.all(conn, "page", after=after, limit=limit, state=state, search=search)
     return [_told(row) for row in rows]
 
 
 def person(archive: Archive, name: str) -> wire.Person:
     """Return an account. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return _told(_row(conn, name))
 
 

@@ -174,7 +174,13 @@ def _restore(conn: Connection, file: FileOnTape, package: str, opened: Opened) -
         relations = {key: about[key] for key, kind in RELATIONS.items() if isinstance(about.get(key), kind)}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotAPackage(name=file.name, why="its metadata cannot be read") from error
-    profiles.run(conn, "insert", name=contract.name, version=contract.version, body=Jsonb(about["profile"]))
+    profiles.run(
+        conn,
+        "insert",
+        name=contract.name,
+        version=contract.version,
+        body=Jsonb({**contract.to_json(), **about["profile"]}),
+    )
     payload = sum(packed.entry.size for packed in entries)
     files = sum(p.entry.kind == "file" and (p.entry.part is None or p.entry.part.number == 1) for p in entries)
     datasets.run(

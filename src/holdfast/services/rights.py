@@ -12,22 +12,28 @@ from holdfast.model.rights import RIGHTS, Action, Person, allowed, verdict
 from holdfast.services.archive import Archive
 
 
-def may(archive: Archive, person: Person, action: Action, dataset: str | None = None) -> None:
+def may(
+    archive: Archive, person: Person, action: Action, dataset: str | None = None, *, by: tuple[str, str] | None = None
+) -> None:
     """Raise unless `person` may do `action`, to `dataset` if it is done to one.
+
+    `by` is what the caller named instead of the dataset, as ("link", its id): who may not know of the dataset is told
+    that this is not there, and learns of neither.
 
     Raises NotSignedIn for a visitor, whatever there is; NotFound for a dataset that is not there or that the person may
     not know of (P8), in the same words; NotAllowed otherwise; Conflict when the dataset's state does not admit it now.
     """
     roles, state = set[str](), None
     if dataset is not None:
-        with archive.database.transaction() as conn:
+        with archive.database.reading() as conn:
             roles, state = _standing(conn, person, dataset)
     right = RIGHTS[action]
     match verdict(person, action, roles, state):
         case "sign in":
             raise NotSignedIn
         case "hidden":
-            raise NotFound(kind="dataset", name=dataset)
+            kind, name = by or ("dataset", dataset)
+            raise NotFound(kind=kind, name=name)
         case "no":
             raise NotAllowed(action=right.does)
         case "not now":
@@ -69,7 +75,7 @@ def sight(person: Person, action: Action = "see") -> list[str] | None:
 def may_with_request(archive: Archive, person: Person, request: str) -> None:
     """Raise unless `person` asked for `request`, or operates the archive. Raises NotFound, NotAllowed."""
     whose = whose_requests(person)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = requests.first(conn, "by_id", id=request)
     if row is None or whose not in {None, row["person"]}:
         raise NotFound(kind="request", name=request)

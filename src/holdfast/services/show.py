@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import TypeAdapter
+
 from holdfast import __version__
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
@@ -30,21 +32,27 @@ from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
 from holdfast.services.union import chain, newest
-from holdfast.wire.datasets import Copy, Dataset, DatasetDetail, File, FoundFile, Package
+from holdfast.wire.datasets import Dataset, DatasetDetail, File, FoundFile, Package
 from holdfast.wire.model import Pending, Problem
 from holdfast.wire.requests import Differing, Release, Request, RequestPart, Undelivered
 from holdfast.wire.status import Area, Count, ErrorLine, Event, Queue, Status, Tape
 
 _UNDELIVERED: Final = 1000  # named in an answer
 _ERRORS: Final = 10  # newest in the status
+_PACKAGES: Final = TypeAdapter(list[Package])
+_KEPT: Final = Dataset.model_fields.keys() - {"level", "availability", "source", "problem", "closing"}
 
 
 def dataset(archive: Archive, ident: str) -> DatasetDetail:
     """Return all that is known of a dataset. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = dataset_row(conn, ident)
-        made = _packages(conn, [ident])[ident]
-        return DatasetDetail(**_dataset(row, made), packages=made, pending=_pending(archive, row, made))
+        made = _packages(conn, ident)
+    facts = [
+        [CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"
+    ]
+    told = _dataset(row, facts, wanted=contract(row).copies)
+    return DatasetDetail(**told, packages=made, pending=_pending(archive, row, made))
 
 
 def dataset_list(
@@ -53,7 +61,7 @@ def dataset_list(
 ) -> list[Dataset]:  # fmt: skip
     """Return datasets that `sight` may see (None: all), the newest first, older than `before`."""
     at, ident = before or (None, None)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted, sight=sight)
         return _in_list(conn, rows)
 
@@ -65,21 +73,21 @@ def datasets_by_id(conn: Connection, idents: Sequence[str]) -> list[Dataset]:
 
 
 def _in_list(conn: Connection, rows: Sequence[Row]) -> list[Dataset]:
-    made = _packages(conn, [row["id"] for row in rows])
-    return [Dataset(**{**_dataset(row, made[row["id"]]), "metadata": brief(row["metadata"])}) for row in rows]
+    there = {row["dataset"]: row["packages"] for row in copies.all(conn, "facts", datasets=[row["id"] for row in rows])}
+    found = []
+    for row in rows:
+        facts = [[CopyFact(state, tape) for state, tape in package] for package in there.get(row["id"], ())]
+        found.append(Dataset(**_dataset({**row, "metadata": brief(row["metadata"])}, facts, wanted=row["wanted"])))
+    return found
 
 
-def _dataset(row: Row, made: list[Package]) -> dict[str, Any]:
-    facts = [
-        [CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"
-    ]
+def _dataset(row: Row, facts: list[list[CopyFact]], *, wanted: int) -> dict[str, Any]:
     source = bytes(row["source"]) if row["source"] is not None else None
     there = source is not None and row["source_released_at"] is None and _has_content(source)
-    keep = Dataset.model_fields.keys() - {"level", "availability", "source", "problem", "closing"}
     closed = row["state"] == "closed"
     return {
-        **{key: row[key] for key in keep},
-        "level": level(contract(row).copies, facts) if closed or row["state"] == "closing" else "none",
+        **{key: row[key] for key in _KEPT},
+        "level": level(wanted, facts) if closed or row["state"] == "closing" else "none",
         "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
         "source": printable(source) if source is not None else None,
         "problem": problem_of(row),
@@ -100,20 +108,9 @@ def problem_of(row: Row) -> Problem | None:
     return Problem(**row["problem"]) if row["problem"] else None
 
 
-def _packages(conn: Connection, idents: Sequence[str]) -> dict[str, list[Package]]:
-    """Return the packages of each dataset, in few questions however many these are."""
-    by_package: dict[str, list[Copy]] = {}
-    for row in copies.all(conn, "of_datasets", datasets=list(idents)):
-        keep = Copy.model_fields.keys() - {"blake3", "problem"}
-        copy = Copy(**{key: row[key] for key in keep}, blake3=row["digest"], problem=problem_of(row))
-        by_package.setdefault(row["package"], []).append(copy)
-    keep = Package.model_fields.keys() - {"blake3", "copies", "problem"}
-    found: dict[str, list[Package]] = {ident: [] for ident in idents}
-    for row in packages.all(conn, "of_datasets", datasets=list(idents)):
-        made = {key: row[key] for key in keep}
-        package = Package(**made, blake3=row["digest"], copies=by_package.get(row["id"], []), problem=problem_of(row))
-        found[row["dataset"]].append(package)
-    return found
+def _packages(conn: Connection, ident: str) -> list[Package]:
+    row = packages.first(conn, "told", dataset=ident)
+    return _PACKAGES.validate_json(row["packages"] if row else "[]")
 
 
 def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
@@ -184,7 +181,7 @@ def _path(path: bytes) -> dict[str, Any]:
 
 def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (path, file) of a dataset in path order: `prefix` and all below it, after the path `after`."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return list(islice(_files(conn, ident, prefix, after), limit))
 
 
@@ -192,7 +189,7 @@ def union(
     archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int, sight: Sequence[str] | None = None
 ) -> list[tuple[bytes, File]]:
     """Return (path, file) of a dataset and of all that it extends, as far as `sight` may see them; the newest one counts."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         dataset_row(conn, ident)
         sources = [(one, _marked(_files(conn, one, prefix, after))) for one in chain(conn, ident, sight)]
         return [
@@ -203,7 +200,7 @@ def union(
 
 def versions(archive: Archive, ident: str, *, sight: Sequence[str] | None = None) -> list[str]:
     """Return a dataset and all that it extends, as far as `sight` may see them, the newest first."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return chain(conn, ident, sight)
 
 
@@ -224,7 +221,7 @@ def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterato
 
 def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (cursor, file) of what is directly in a folder of a dataset, after the cursor `after`."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         dataset_row(conn, ident)
         base = path + b"/" if path else b""
         found = listings.children(conn, ident, path, after=after, limit=limit)
@@ -243,14 +240,14 @@ def _whole(conn: Connection, ident: str, packed: Packed) -> Packed:
 
 def find(archive: Archive, name: bytes, *, limit: int, sight: Sequence[str] | None = None) -> list[FoundFile]:
     """Return files with this base name, in any dataset that `sight` may see (None: all)."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         found = listings.find_name(conn, name, limit=limit, sight=sight)
     return [FoundFile(dataset=ident, file=file(packed, "")) for ident, packed in found]
 
 
 def request(archive: Archive, ident: str) -> Request:
     """Return a request and how far it is. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = requests.first(conn, "by_id", id=ident)
     if row is None:
         raise NotFound(kind="request", name=ident)
@@ -262,14 +259,14 @@ def request_list(
 ) -> list[Request]:
     """Return the requests of a person, or of all, the newest first, older than `before`."""
     at, ident = before or (None, None)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = requests.all(conn, "page", before=at, before_id=ident, limit=limit, person=person)
     return _requests(archive, rows)
 
 
 def _requests(archive: Archive, rows: list[Row]) -> list[Request]:
     expected = arrivals(archive, [row["id"] for row in rows if row["state"] in {"waiting", "recalling"}])
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return [_request(conn, row, expected.get(row["id"])) for row in rows]
 
 
@@ -300,7 +297,7 @@ def _request(conn: Connection, row: Row, arrival: Arrival | None) -> Request:
 
 def release(archive: Archive, ident: str) -> Release:
     """Return a release and how far it is. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = releases.first(conn, "by_id", id=ident)
     if row is None:
         raise NotFound(kind="release", name=ident)
@@ -316,7 +313,7 @@ def event_list(
 
     Raises InvalidInput.
     """
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows, cursor = events.after(conn, after, limit=limit, dataset=dataset, sight=sight)
     keep = Event.model_fields.keys() - {"cursor"}
     return [Event(**{key: row[key] for key in keep}, cursor=f"{row['xid']}-{row['id']}") for row in rows], cursor
@@ -324,7 +321,7 @@ def event_list(
 
 def overview(archive: Archive) -> Status:
     """Return the state of the whole archive."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         totals = status.first(conn, "totals") or {}
         errors = events.problems(conn, limit=_ERRORS)
         return Status(

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import people, tokens
+from holdfast.catalog.queries import tokens
 from holdfast.errors import Conflict, InvalidInput, NotAllowed, NotFound, NotSignedIn
 from holdfast.identity.password import digest
 from holdfast.model.ids import new_id
@@ -20,6 +21,8 @@ from holdfast.wire.people import MadeToken, Token
 _PREFIX: Final = "hf_"  # so that programs that look for secrets in public places find ours
 _BYTES: Final = 32  # 256 bits
 _LISTED: Final = 1000
+_MOMENT: Final = 1.0  # seconds for which somebody is remembered
+_MOST: Final = 10_000  # persons who are remembered, some 1 KB each
 
 
 def new_secret() -> str:
@@ -29,17 +32,39 @@ def new_secret() -> str:
 
 def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
     """Return who shows a token, and note that it was used. Raises NotSignedIn when it is not, or no more, good."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = tokens.first(conn, "good", digest=digest(secret))
         if row is None:
             raise NotSignedIn(what="This token is not valid: it is unknown, has expired or was revoked.")
         if row["stale"]:
             tokens.run(conn, "used", id=row["token"], used_from=used_from)
-        groups = {
-            group["name"]: Membership(group["role"], group["folder"])
-            for group in people.all(conn, "groups", person=row["name"])
-        }
+    groups = {name: Membership(role, folder) for name, role, folder in row["groups"]}
     return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"])
+
+
+class Known:
+    """Who showed which token a moment ago: a page is many calls, and the catalogue need not be asked at each.
+
+    What this process changes it knows of at once; what another one changes (a token that is revoked by a server beside
+    this one), or what time does, after a second at most.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[bytes, tuple[Person, float, object]] = {}
+
+    def person(self, archive: Archive, secret: str) -> Person | None:
+        """Return who showed this token a moment ago, None if nobody did."""
+        person, until, change = self._found.get(digest(secret), (None, 0.0, None))
+        return person if change is archive.database.change and time.monotonic() < until else None
+
+    def ask(self, archive: Archive, secret: str, *, used_from: str) -> Person:
+        """Return who shows a token, and remember it. Raises NotSignedIn."""
+        change, until = archive.database.change, time.monotonic() + _MOMENT  # of before it is asked
+        person = by_token(archive, secret, used_from=used_from)
+        if len(self._found) >= _MOST:
+            self._found.clear()
+        self._found[digest(secret)] = person, until, change
+        return person
 
 
 def add_token(

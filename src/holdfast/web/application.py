@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from functools import partial
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,6 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from holdfast import __version__
 from holdfast.services.archive import Archive
+from holdfast.services.tokens import Known
+from holdfast.settings import Web
 from holdfast.web import problems
 from holdfast.web.api import (
     datasets,
@@ -32,46 +37,60 @@ from holdfast.web.api import (
     tapes,
     uploads,
 )  # fmt: skip
+from holdfast.web.body import AT_ONCE
+from holdfast.web.connection import PATIENCE, Connection
+from holdfast.web.routing import PREFIX
 from holdfast.web.tls import serving
 
-_BODY_LIMIT = 16 << 20  # bytes: 10,000 paths of 1 KB and some
-PREFIX = "/api/v1"
+_BODY_LIMIT: Final = 16 << 20  # bytes: 10,000 paths of 1 KB and some
+_STALL: Final = 60.0  # seconds
 # Routes that take files: they write what comes to disk as it comes, and know before how much it will be.
 _FILES = re.compile(rf"(PUT|POST) {PREFIX}/datasets/[^/]+/files(/.*)?|(POST|PATCH) {PREFIX}/uploads(/.*)?", re.DOTALL)
 
 
 class BodyLimit:
-    """Refuses bodies over the limit, whatever their header says."""
+    """Refuses bodies over the limit, whatever their header says, and gives up those that do not come."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        """Wrap `app`."""
-        self._app = app
+    def __init__(self, app: ASGIApp, *, stall: float) -> None:
+        """Wrap `app`; after `stall` seconds without a byte the client counts as gone."""
+        self._app, self._stall = app, stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it comes."""
-        if scope["type"] != "http" or _FILES.fullmatch(f"{scope['method']} {scope['path']}"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        seen = 0
+        limit = None if _FILES.fullmatch(f"{scope['method']} {scope['path']}") else _BODY_LIMIT
+        seen, more = 0, True
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            if not more:
+                return await receive()
+            try:
+                async with asyncio.timeout(self._stall):
+                    message = await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+            more = message.get("more_body", False)
             seen += len(message.get("body", b""))
-            if seen > _BODY_LIMIT:
+            if limit and seen > limit:
                 return {"type": "http.disconnect"}
             return message
 
         length = next((int(v) for k, v in scope["headers"] if k == b"content-length" and v.isdigit()), 0)
-        if length > _BODY_LIMIT:
+        if limit and length > limit:
             answer = problems.document(413, "too-large", "The body is too large.", f"At most {_BODY_LIMIT} bytes.")
             await answer(scope, receive, send)
             return
         await self._app(scope, counted, send)
 
 
-def create_app(archive: Archive) -> FastAPI:
-    """Return the application over one archive."""
+def create_app(archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STALL) -> FastAPI:
+    """Return the application over one archive.
+
+    It receives so many uploads `at_once`, and gives a body up after `stall` seconds without a byte.
+    """
     app = FastAPI(
         title="Holdfast",
         version=__version__,
@@ -81,14 +100,16 @@ def create_app(archive: Archive) -> FastAPI:
         redoc_url=None,
     )
     app.state.archive = archive
+    app.state.known = Known()
+    app.state.at_once, app.state.receiving = at_once, 0
     problems.install(app)
     problems.describe(app)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, stall=stall)
     for module in (
         datasets, deletion, deposit, downloads, drives, grants, groups, links, metadata, people, profiles, requests,
         signin, statistics, status, tapes, uploads,
     ):  # fmt: skip
-        app.include_router(module.router, prefix=PREFIX)
+        app.router.routes.extend(module.router.routes)  # as they are: `include_router` has each matched twice
     return app
 
 
@@ -96,7 +117,13 @@ def serve(archive: Archive) -> None:
     """Serve until SIGTERM or SIGINT."""
     web = archive.settings.web
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its starting and stopping is told by others
-    uvicorn.run(
-        create_app(archive), host=web.host, port=web.port, log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=5, **serving(web),
+    uvicorn.Server(server_config(create_app(archive), web)).run()
+
+
+def server_config(app: FastAPI, web: Web, *, patience: float = PATIENCE, **more: Any) -> uvicorn.Config:
+    """Return how `app` is served; `patience`: seconds for the head of a request. Raises SettingsError."""
+    how: dict[str, Any] = {"host": web.host, "port": web.port, "http": Connection, **serving(web), **more}
+    how["http"] = partial(how["http"], patience=patience)
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5, **how
     )  # fmt: skip

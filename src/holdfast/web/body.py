@@ -7,17 +7,32 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from holdfast.errors import InvalidInput
+from holdfast.errors import Busy, InvalidInput
 
 _PIECE: Final = 4 << 20  # bytes handed to a thread at once; a body takes three times as much memory at most
+AT_ONCE: Final = 40  # uploads that one server receives at a time: each holds one of the catalogue's 100 connections
 _NAMES: Final = {"sha-256": "sha256", "sha-512": "sha512"}  # RFC 9530 -> hashlib
 _MEMBER: Final = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
+
+
+@contextmanager
+def admitted(request: Request) -> Iterator[None]:
+    """Be one of the uploads that this server receives at a time. Raises Busy. Runs in the event loop only: no lock."""
+    state = request.app.state
+    if state.receiving >= state.at_once:
+        raise Busy(what=f"This server receives {state.at_once} uploads already. Repeat this one in a moment.")
+    state.receiving += 1
+    try:
+        yield
+    finally:
+        state.receiving -= 1
 
 
 async def receive(request: Request, write: Callable[[list[bytes]], None]) -> None:

@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
 from holdfast.catalog.queries import idempotency
 from holdfast.errors import Conflict, NotAllowed, NotSignedIn
@@ -20,14 +21,14 @@ from holdfast.model.ids import new_id
 from holdfast.model.rights import VISITOR, Person
 from holdfast.services.archive import Archive
 from holdfast.services.signin import by_jwt
-from holdfast.services.tokens import by_token
+from holdfast.services.tokens import Known
 
 _BEARER = HTTPBearer(
     auto_error=False, description="a token: `POST /login` gives one; another is in the file `token` of the data folder"
 )
 
 
-def archive_of(request: Request) -> Archive:
+async def archive_of(request: Request) -> Archive:
     """Return the archive that this server serves."""
     found: Archive = request.app.state.archive
     return found
@@ -38,17 +39,30 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-def visitor(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Person:
+TheArchive = Annotated[Archive, Depends(archive_of)]
+
+
+async def visitor(
+    request: Request, archive: TheArchive,
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+) -> Person:  # fmt: skip
     """Return who calls, possibly nobody that is known. Raises NotSignedIn for a token that is not good."""
-    archive = archive_of(request)
     if credentials is not None and looks_like(credentials.credentials):
-        return by_jwt(archive, credentials.credentials)
+        return await run_in_threadpool(by_jwt, archive, credentials.credentials)
     if credentials is not None:
-        return by_token(archive, credentials.credentials, used_from=address_of(request))
+        return await _known(request, archive, credentials.credentials)
     if session := request.cookies.get(cookie_of(archive)):
         _check_origin(request, archive.settings.web.address)
-        return by_token(archive, session, used_from=address_of(request))
+        return await _known(request, archive, session)
     return VISITOR
+
+
+async def _known(request: Request, archive: Archive, secret: str) -> Person:
+    known: Known = request.app.state.known
+    found = known.person(archive, secret)  # a look into memory: not worth a thread
+    if found is None:
+        found = await run_in_threadpool(known.ask, archive, secret, used_from=address_of(request))
+    return found
 
 
 def cookie_of(archive: Archive) -> str:
@@ -69,14 +83,13 @@ def _check_origin(request: Request, address: str) -> None:
         raise NotAllowed(action="do this from the page of another site")
 
 
-def caller(person: Annotated[Person, Depends(visitor)]) -> Person:
+async def caller(person: Annotated[Person, Depends(visitor)]) -> Person:
     """Return who calls. Raises NotSignedIn."""
     if person is VISITOR:
         raise NotSignedIn
     return person
 
 
-TheArchive = Annotated[Archive, Depends(archive_of)]
 Visitor = Annotated[Person, Depends(visitor)]  # of routes that are also for the public
 Caller = Annotated[Person, Depends(caller)]
 IdempotencyKey = Annotated[

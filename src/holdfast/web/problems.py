@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from holdfast.errors import (
+    Busy,
     Conflict,
     DatabaseUnavailable,
     HoldfastError,
@@ -61,6 +63,11 @@ def document(status: int, code: str, title: str, detail: str, **details: object)
     return JSONResponse(body.model_dump(exclude_none=True), status_code=status, media_type=_MEDIA_TYPE)
 
 
+def unreadable(detail: str) -> JSONResponse:
+    """Return the answer to what is no request."""
+    return document(HTTPStatus.BAD_REQUEST, "http-400", "This is no request that can be read.", detail)
+
+
 def install(app: FastAPI) -> None:
     """Have every error of the application answered with a problem document."""
 
@@ -70,7 +77,7 @@ def install(app: FastAPI) -> None:
         response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
         if isinstance(error, NotSignedIn):
             response.headers["WWW-Authenticate"] = "Basic" if isinstance(error, PasswordNeeded) else "Bearer"
-        if isinstance(error, DatabaseUnavailable):
+        if isinstance(error, (Busy, DatabaseUnavailable)):
             response.headers["Retry-After"] = "5"
         if isinstance(error, TooManyAttempts):
             response.headers["Retry-After"] = str(error.details["seconds"])
@@ -83,6 +90,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def http(_: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that cannot be read at all
+            return unreadable("The body cannot be read: it is no JSON in UTF-8, is too large, or did not come.")
         response = document(error.status_code, f"http-{error.status_code}", str(error.detail), str(error.detail))
         response.headers.update(error.headers or {})
         return response
@@ -96,7 +105,7 @@ def install(app: FastAPI) -> None:
 
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the errors that a route may answer."""
-    always = {401, 403, 422, 500, 503}
+    always = {400, 401, 403, 422, 500, 503}
     return {code: {"model": ProblemDocument} for code in sorted(always | set(codes))}
 
 

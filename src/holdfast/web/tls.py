@@ -7,13 +7,12 @@ import asyncio
 import ssl
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from holdfast.errors import SettingsError
 from holdfast.settings import Web
+from holdfast.web.connection import Connection
 
 
-class _Certified(HttpToolsProtocol):
+class _Certified(Connection):
     """Tells the application the certificate of the caller, as the ASGI extension `tls` has it."""
 
     _shown: tuple[str, ...] = ()

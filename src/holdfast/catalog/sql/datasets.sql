@@ -18,7 +18,7 @@ join profile on profile.name = dataset.profile and profile.version = dataset.pro
 where id = %(id)s
 
 -- by_ids --
-select dataset.*, profile.body as contract from dataset
+select dataset.*, (profile.body ->> 'copies')::int as wanted from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where id = any(%(ids)s)
 
@@ -28,7 +28,7 @@ where site = %(site)s and server = %(server)s and source = %(source)s and state 
 order by source_released_at desc nulls first, created_at desc limit 1
 
 -- page --
-select dataset.*, profile.body as contract from dataset
+select dataset.*, (profile.body ->> 'copies')::int as wanted from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where (%(deleted)s or state <> 'deleted')
   and (%(sight)s::text[] is null or visible_to && %(sight)s)

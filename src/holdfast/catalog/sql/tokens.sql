@@ -1,7 +1,13 @@
 -- good --
--- Who shows a token that is good; `stale`: its use was not noted for a minute.
+-- Who shows a token that is good, with the highest role in each group that somebody is in now, however it was got;
+-- `stale`: its use was not noted for a minute.
 select person.name, person.role, token.id as token, token.scopes,
-  token.used_at is null or token.used_at < now() - interval '1 minute' as stale
+  token.used_at is null or token.used_at < now() - interval '1 minute' as stale,
+  coalesce((select json_agg(json_build_array(name, role, folder)) from (
+    select distinct on ("group".name) "group".name, membership.role, "group".folder
+    from membership join "group" on "group".name = membership."group"
+    where membership.person = person.name and now() between from_at and until_at
+    order by "group".name, array_position(array['owner', 'manager', 'writer', 'reader'], membership.role)) as standing), '[]') as groups
 from token join person on person.name = token.person
 where token.digest = %(digest)s and token.revoked_at is null and coalesce(token.expires_at, 'infinity') > now()
   and person.state = 'active'

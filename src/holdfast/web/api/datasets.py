@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from holdfast.errors import InvalidInput
 from holdfast.services import check, deposit, free, register, search, show
@@ -15,10 +15,11 @@ from holdfast.services.rights import may, may_use_folder, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.datasets import CheckAsked, DatasetDetail, DatasetPage, DatasetWish, FilePage, FoundFiles
 from holdfast.wire.requests import Release, ReleaseWish
 
-router = APIRouter(tags=["datasets"])
+router = Router(tags=["datasets"])
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Cursor = Annotated[str | None, Query(max_length=8192)]
 QueryText = Annotated[
@@ -119,7 +120,7 @@ def find(
     return FoundFiles(items=show.find(archive, raw(name), limit=limit, sight=sight(person)))
 
 
-@router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404))
+@router.post("/datasets/{dataset}/check", status_code=202, responses=responses(404, 409))
 def check_copies(dataset: str, archive: TheArchive, person: Caller) -> CheckAsked:
     """Have all copies of a dataset read again from their media."""
     may(archive, person, "check", dataset)
@@ -144,7 +145,7 @@ def release(
 def one_release(release: str, archive: TheArchive, person: Caller) -> Release:
     """Tell how far a release is."""
     found = show.release(archive, release)
-    may(archive, person, "who", found.dataset)
+    may(archive, person, "who", found.dataset, by=("release", release))
     return found
 
 

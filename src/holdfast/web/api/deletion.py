@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from holdfast.services import deletion
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.deletion import Deletion, DeletionWish
 
-router = APIRouter(tags=["deletion"])
+router = Router(tags=["deletion"])
 
 
 @router.get("/datasets/{dataset}/deletion", responses=responses(404))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -15,14 +15,15 @@ from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
 from holdfast.services.rights import may, may_use_folder
-from holdfast.web.body import digests, receive
+from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import path_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.datasets import DatasetDetail
 from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, Upload, UploadPage
 
-router = APIRouter(tags=["deposit"])
+router = Router(tags=["deposit"])
 T = TypeVar("T")
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 _TAR = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": {"type": "string"}}}}}
@@ -68,14 +69,17 @@ async def _received(
         receiving.note()
         return finish(receiving)
 
-    try:
-        await run_in_threadpool(begin)
-        await receive(request, receiving.write)
-        return await run_in_threadpool(finished)
-    except ClientDisconnect as error:
-        raise InvalidInput(what="The connection ended before all bytes had come.") from error
-    finally:
-        await run_in_threadpool(_forget, receiving)
+    with admitted(request):
+        try:
+            await run_in_threadpool(begin)
+            await receive(request, receiving.write)
+            return await run_in_threadpool(finished)
+        except ClientDisconnect as error:
+            raise InvalidInput(
+                what="The connection ended, or brought nothing for too long, before all bytes had come."
+            ) from error
+        finally:
+            await run_in_threadpool(_forget, receiving)
 
 
 def _forget(receiving: uploads.Receiving) -> None:
@@ -130,7 +134,7 @@ def remove_file(dataset: str, path: str, request: Request, archive: TheArchive, 
     return Response(status_code=204)
 
 
-@router.get("/datasets/{dataset}/uploads", responses=responses(404))
+@router.get("/datasets/{dataset}/uploads", responses=responses(404, 409))
 def uploads_of(dataset: str, archive: TheArchive, person: Caller) -> UploadPage:
     """List the files that are on their way into a dataset."""
     may(archive, person, "write", dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from holdfast.services.rights import may, sight
@@ -15,18 +15,20 @@ from holdfast.web.body import unbase64
 from holdfast.web.caller import TheArchive, Visitor
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.requests import Request as FileRequest
 
-router = APIRouter(tags=["downloads"])
+router = Router(tags=["downloads"])
 Paths = Annotated[list[str], Query(max_length=1000, description="files and folders; none: all")]
 PathsBase64 = Annotated[list[str], Query(max_length=1000, description="likewise, as exact bytes")]
 _NONE: Final[list[str]] = []
 COMES: Final[dict[int | str, dict[str, Any]]] = {
     202: {"model": FileRequest, "description": "It is on tape and is being brought; follow the request, then repeat."}
 }
-BINARY: Final[dict[str, Any]] = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
+_BYTES: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
+BINARY: Final[dict[str, Any]] = {"content": {"application/octet-stream": _BYTES}}
+BUNDLE: Final[dict[str, Any]] = {"content": {"application/x-tar": _BYTES, "application/zip": _BYTES}}
+SUMS: Final[dict[str, Any]] = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
 
 def chosen(paths: list[str], exact: list[str]) -> list[bytes]:
@@ -40,7 +42,7 @@ def chosen(paths: list[str], exact: list[str]) -> list[bytes]:
     responses={
         200: BINARY, 206: {**BINARY, "description": "The ranges that were asked for."}, **COMES,
         304: {"description": "You have it: its ETag is the one you sent."}, 416: {"description": "No such range."},
-        400: {"description": "The header Range cannot be read."}, **responses(404, 409, 507),
+        **responses(404, 409, 507), 400: {"description": "The header Range cannot be read."},
     },
 )  # fmt: skip
 def download(dataset: str, path: str, request: Request, archive: TheArchive, person: Visitor) -> Response:  # noqa: ARG001 (the exact bytes count)
@@ -52,7 +54,7 @@ def download(dataset: str, path: str, request: Request, archive: TheArchive, per
 @router.head("/datasets/{dataset}/bundle", include_in_schema=False)
 @router.get(
     "/datasets/{dataset}/bundle", response_class=Response,
-    responses={200: BINARY, **COMES, **responses(404, 409, 507)},
+    responses={200: BUNDLE, **COMES, **responses(404, 409, 507)},
 )  # fmt: skip
 def download_many(
     dataset: str, request: Request, archive: TheArchive, person: Visitor, path: Paths = _NONE,
@@ -67,7 +69,7 @@ def download_many(
 
 @router.get(
     "/datasets/{dataset}/checksums", response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(404)},
+    responses={200: SUMS, **responses(404)},
 )  # fmt: skip
 def checksums(
     dataset: str, archive: TheArchive, person: Visitor, path: Paths = _NONE, path_base64: PathsBase64 = _NONE, *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from holdfast.errors import InvalidInput
 from holdfast.services import drives
@@ -14,9 +14,10 @@ from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.drives import Drive, DrivePage, DriveWish, MountPage
 
-router = APIRouter(tags=["drives"])
+router = Router(tags=["drives"])
 Only = Annotated[str | None, Query(max_length=64)]
 
 

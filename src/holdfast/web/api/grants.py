@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from holdfast.services import grants
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.grants import GiveWish, GrantWish, Sharing
 
-router = APIRouter(tags=["grants"])
+router = Router(tags=["grants"])
 
 
 @router.get("/datasets/{dataset}/grants", responses=responses(404))

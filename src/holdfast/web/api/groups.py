@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from holdfast.errors import NotAllowed
 from holdfast.model.rights import RIGHTS
 from holdfast.services import groups, proposals
@@ -14,6 +12,7 @@ from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.groups import (
     Changes,
     GroupChange,
@@ -26,7 +25,7 @@ from holdfast.wire.groups import (
     ProposalTable,
 )
 
-router = APIRouter(tags=["groups"])
+router = Router(tags=["groups"])
 
 
 @router.get("/groups", responses=responses())

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from starlette.responses import Response
 
@@ -15,20 +15,21 @@ from holdfast.model.names import printable
 from holdfast.services import links, show
 from holdfast.services.rights import may
 from holdfast.web.api.datasets import raw
-from holdfast.web.api.downloads import BINARY, COMES
+from holdfast.web.api.downloads import BINARY, BUNDLE, COMES, SUMS
 from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.links import Link, LinkPage, LinkUses, NewLink, Shared
 
-router = APIRouter(tags=["links"])
+router = Router(tags=["links"])
 _BASIC: Final = HTTPBasic(auto_error=False, description="the password of a link, with any user name")
 _FIRST: Final = 1000  # files in what a link shows
 _SHARED: Final = responses(404)
 
 
-@router.post("/datasets/{dataset}/links", status_code=201, responses=responses(404))
+@router.post("/datasets/{dataset}/links", status_code=201, responses=responses(404, 409))
 def add(dataset: str, wish: NewLink, archive: TheArchive, person: Caller) -> Link:
     """Make a share link. Its secret is in this answer and nowhere else."""
     may(archive, person, "manage", dataset)
@@ -36,24 +37,24 @@ def add(dataset: str, wish: NewLink, archive: TheArchive, person: Caller) -> Lin
     return links.add(archive, dataset, wish, path=path, person=person.name, ident=new_id())
 
 
-@router.get("/datasets/{dataset}/links", responses=responses(404))
+@router.get("/datasets/{dataset}/links", responses=responses(404, 409))
 def of_dataset(dataset: str, archive: TheArchive, person: Caller) -> LinkPage:
     """List the share links of a dataset, the newest first."""
     may(archive, person, "manage", dataset)
     return LinkPage(items=links.of_dataset(archive, dataset))
 
 
-@router.delete("/links/{link}", responses=responses(404))
+@router.delete("/links/{link}", responses=responses(404, 409))
 def revoke(link: str, archive: TheArchive, person: Caller) -> Link:
     """End a share link. Repeating it changes nothing."""
-    may(archive, person, "manage", links.dataset_of(archive, link))
+    may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
     return links.revoke(archive, link, person=person.name)
 
 
-@router.get("/links/{link}/uses", responses=responses(404))
+@router.get("/links/{link}/uses", responses=responses(404, 409))
 def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
     """List the newest downloads through a link."""
-    may(archive, person, "manage", links.dataset_of(archive, link))
+    may(archive, person, "manage", links.dataset_of(archive, link), by=("link", link))
     return LinkUses(items=links.uses(archive, link))
 
 
@@ -88,7 +89,7 @@ def download(
     return file_answer(archive, request, link.dataset, wanted, person=link.person, count=count)
 
 
-@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BINARY, **COMES, **_SHARED})
+@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BUNDLE, **COMES, **_SHARED})
 def download_all(
     request: Request,
     archive: TheArchive,
@@ -103,7 +104,7 @@ def download_all(
     )
 
 
-@router.get("/shared/{secret}/checksums", response_class=Response, responses={200: BINARY, **_SHARED})
+@router.get("/shared/{secret}/checksums", response_class=Response, responses={200: SUMS, **_SHARED})
 def checksums(archive: TheArchive, link: Annotated[links.Opening, Depends(opening)]) -> Response:
     """List the SHA-512 of all files that a link opens, as `sha512sum -c` reads it."""
     return checksums_answer(archive, [link.dataset], [link.path] if link.path else [], name=link.dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from holdfast.errors import HoldfastError, InvalidInput
 from holdfast.model.rights import Person
@@ -15,6 +15,7 @@ from holdfast.services.rights import may, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, TheArchive, Visitor
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.metadata import (
     Changed,
     ChangePage,
@@ -28,7 +29,7 @@ from holdfast.wire.metadata import (
 )
 from holdfast.wire.model import Problem
 
-router = APIRouter(tags=["metadata"])
+router = Router(tags=["metadata"])
 _CURSOR: Final = 2  # values: version and key
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 
 from holdfast.errors import NotAllowed
 from holdfast.model.rights import RIGHTS
@@ -15,6 +15,7 @@ from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
 from holdfast.web.caller import Caller, TheArchive, Visitor, address_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.people import (
     Application,
     Applied,
@@ -33,7 +34,7 @@ from holdfast.wire.people import (
     TokenWish,
 )
 
-router = APIRouter(tags=["people"])
+router = Router(tags=["people"])
 State = Literal["applied", "active", "disabled"]
 Search = Annotated[str, Query(max_length=200, description="part of a name, title or mail address")]
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
-
 from holdfast.catalog.database import Row
 from holdfast.errors import InvalidInput
 from holdfast.services import profiles, show
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.datasets import DatasetDetail
 from holdfast.wire.profiles import Profile, ProfileChange, ProfilePage, ProfileWish
 
-router = APIRouter(tags=["profiles"])
+router = Router(tags=["profiles"])
 
 
 def _profile(row: Row) -> Profile:

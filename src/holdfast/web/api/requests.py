@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from holdfast.services import buffer, deliver, show
 from holdfast.services.rights import may, may_use_folder, may_with_request, whose_requests
 from holdfast.web import paging
@@ -12,9 +10,10 @@ from holdfast.web.api.datasets import Cursor, Limit, raw
 from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, once
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.requests import KeepWish, PriorityWish, Request, RequestPage, RequestWish
 
-router = APIRouter(tags=["requests"])
+router = Router(tags=["requests"])
 
 
 @router.post("/requests", status_code=201, responses=responses(404, 409, 507))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from holdfast.errors import InvalidInput
@@ -14,10 +14,11 @@ from holdfast.services import elsewhere
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive, cookie_of
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.people import MadeToken
 from holdfast.wire.signin import CredentialPage, DeviceSignIn, NewCredential
 
-router = APIRouter(tags=["people"])
+router = Router(tags=["people"])
 _STATE: Final = "holdfast_signing_in"
 _MINUTES: Final = 15 * 60  # seconds
 _SENT: Final[dict[int | str, dict[str, Any]]] = {303: {"description": "Go there."}}

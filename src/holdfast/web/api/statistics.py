@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -23,9 +23,10 @@ from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.statistics import PackageRow, PackageTable, Statistics
 
-router = APIRouter(tags=["statistics"])
+router = Router(tags=["statistics"])
 Search = Annotated[str, Query(max_length=200, description="part of a name, a dataset, or a tape")]
 
 
@@ -47,7 +48,10 @@ def packages(
     return PackageTable(items=page.items, next=paging.give(page.next) if page.next else None)
 
 
-@router.get("/packages.csv", responses=responses(), response_class=StreamingResponse)
+@router.get(
+    "/packages.csv", responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}, **responses()},
+    response_class=StreamingResponse,
+)  # fmt: skip
 def packages_csv(archive: TheArchive, person: Caller, search: Search = "") -> StreamingResponse:
     """Give the same table whole, as CSV (RFC 4180)."""
     may(archive, person, "operate")

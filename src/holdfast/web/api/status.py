@@ -5,17 +5,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from holdfast.services import show
 from holdfast.services.rights import may, sight
 from holdfast.web.api.datasets import Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.model import Model
 from holdfast.wire.status import EventPage, Status
 
-router = APIRouter(tags=["status"])
+router = Router(tags=["status"])
 
 
 class Health(Model):
@@ -38,7 +39,7 @@ def status(archive: TheArchive, person: Caller) -> Status:
     return show.overview(archive)
 
 
-@router.get("/events", responses=responses())
+@router.get("/events", responses=responses(404))
 def events(
     archive: TheArchive,
     person: Caller,

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
 from holdfast.services import repack, tapes
 from holdfast.services.rights import may
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 from holdfast.wire.tapes import (
     NewTape,
     Repack,
@@ -20,7 +19,7 @@ from holdfast.wire.tapes import (
     TapeWish,
 )
 
-router = APIRouter(prefix="/tapes", tags=["tapes"])
+router = Router(prefix="/tapes", tags=["tapes"])
 
 
 @router.get("", responses=responses())

@@ -11,7 +11,7 @@ import asyncio
 from email.utils import format_datetime
 from typing import Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -23,9 +23,10 @@ from holdfast.services import uploads
 from holdfast.services.archive import Archive
 from holdfast.services.rights import may
 from holdfast.web import problems
-from holdfast.web.body import receive, unbase64
+from holdfast.web.body import admitted, receive, unbase64
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
+from holdfast.web.routing import Router
 
 VERSION: Final = "1.0.0"
 _ABOUT: Final = {"Tus-Resumable": VERSION}
@@ -42,7 +43,7 @@ def _same_protocol(request: Request, _person: Caller) -> None:
         raise InvalidInput(what=f"Say in the header Tus-Resumable that this is tus {VERSION}.")
 
 
-router = APIRouter(tags=["uploads"])
+router = Router(tags=["uploads"])
 Tus = Depends(_same_protocol)
 
 
@@ -61,10 +62,11 @@ async def begin(request: Request, archive: TheArchive, person: Caller) -> Respon
     if not length.isdigit():
         raise InvalidInput(what="Say in Upload-Length how many bytes the file has: room is promised before they move.")
     metadata, at_once = request.headers.get("upload-metadata", ""), request.headers.get("content-type") == _BYTES
-    row = await run_in_threadpool(_begun, archive, person, int(length), metadata, reuse=not at_once)
-    headers = _ABOUT | {"Location": f"{request.url.path}/{row['id']}"}
-    if at_once or row["length"] == 0:
-        row = await _take(request, archive, row, offset=0)
+    with admitted(request):
+        row = await run_in_threadpool(_begun, archive, person, int(length), metadata, reuse=not at_once)
+        headers = _ABOUT | {"Location": f"{request.url.path}/{row['id']}"}
+        if at_once or row["length"] == 0:
+            row = await _take(request, archive, row, offset=0)
     return Response(status_code=201, headers=headers | _place(row))
 
 
@@ -106,7 +108,7 @@ def _place(row: Row) -> dict[str, str]:
     }
 
 
-@router.head("/uploads/{upload}", dependencies=[Tus], responses=responses(404))
+@router.head("/uploads/{upload}", dependencies=[Tus], responses=responses(404, 409))
 def where(upload: str, archive: TheArchive, person: Caller) -> Response:
     """Tell in `Upload-Offset` how many bytes count, from where it goes on."""
     return Response(headers=_ABOUT | _place(_own(archive, person, upload)))
@@ -128,7 +130,8 @@ async def go_on(upload: str, request: Request, archive: TheArchive, person: Call
     if not offset.isdigit():
         raise InvalidInput(what="Say in Upload-Offset from where these bytes go on.")
     try:
-        row = await _take(request, archive, row, offset=int(offset))
+        with admitted(request):
+            row = await _take(request, archive, row, offset=int(offset))
     except UploadDamaged as error:
         return problems.document(460, error.code, "Checksum mismatch", error.sentence)
     return Response(status_code=204, headers=_ABOUT | _place(row))
@@ -165,7 +168,9 @@ async def _take(request: Request, archive: Archive, row: Row, *, offset: int) ->
         await run_in_threadpool(finish)
         return await run_in_threadpool(uploads.upload_row, archive, row["id"])
     except ClientDisconnect as error:
-        raise InvalidInput(what="The connection ended; the upload can go on from where it is.") from error
+        raise InvalidInput(
+            what="The connection ended, or brought nothing for too long. The upload can go on from where it is."
+        ) from error
     finally:
         await run_in_threadpool(receiving.__exit__, None, None, None)
 

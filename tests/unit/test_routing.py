@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a route answers is what it declared, and nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from fastapi import FastAPI, Response
+from pydantic import BaseModel
+
+from holdfast.web.routing import PREFIX, Router
+
+
+class Told(BaseModel):
+    name: str
+
+
+class Known(Told):
+    secret: str = "hidden"
+
+
+class Page(BaseModel):
+    items: list[Told]
+
+
+router = Router(tags=["told"])
+
+
+@router.get("/one")
+def one() -> Told:
+    return Known(name="a")
+
+
+@router.post("/many", status_code=201)
+def many() -> Page:
+    return Page(items=[Known(name="a")])
+
+
+@router.get("/any", response_model=Told, responses={202: {"description": "later"}})
+def anything(*, later: bool = False) -> Response | Told:
+    return Response(status_code=202) if later else Known(name="a")
+
+
+@router.get("/async")
+async def waiting() -> Told:
+    return Known(name="a")
+
+
+@pytest.mark.parametrize("route", ["/one", "/any", "/async"])
+def test_a_model_that_derives_from_the_declared_one_tells_no_more(route: str) -> None:
+    assert called("GET", route).json() == {"name": "a"}
+
+
+def test_the_same_within_a_page_and_its_status_is_the_declared_one() -> None:
+    answer = called("POST", "/many")
+    assert (answer.status_code, answer.json()) == (201, {"items": [{"name": "a"}]})
+    assert answer.headers["content-type"] == "application/json"
+
+
+def test_a_path_that_is_none_and_a_method_that_is_none_are_told_apart() -> None:
+    assert called("GET", "/on").status_code == 404
+    assert called("GET", "/onE").status_code == 404
+    assert called("POST", "/one").status_code == 405
+
+
+def test_an_answer_that_is_one_already_stays_as_it_is() -> None:
+    assert called("GET", "/any?later=true").status_code == 202
+
+
+def called(method: str, route: str) -> httpx.Response:
+    app = FastAPI()
+    app.router.routes.extend(router.routes)
+
+    async def call() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://archive") as client:
+            return await client.request(method, PREFIX + route)
+
+    return asyncio.run(call())
