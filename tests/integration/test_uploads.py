@@ -164,7 +164,7 @@ def test_p6_a_file_cut_off_anywhere_has_its_bytes_in_the_end(site: SmallSite, ap
     chance = random.Random(7)
     data = chance.randbytes(2_000_000)
     place = begin(api, dataset, len(data)).headers["Location"]
-    file: Path = next((site.archive.settings.landing_path / ".incoming").iterdir())
+    file = site.archive.settings.landing_path / ".incoming" / place.rpartition("/")[2]
     cuts = 0
     while (at := offset(api, place)) < len(data):
         stop = min(at + chance.randrange(1, 600_000), len(data))
@@ -250,3 +250,19 @@ def test_landing_that_is_full_says_when_it_is_not(make_site: Callable[..., Small
         assert api.put(f"{PREFIX}/datasets/{second}/files/a", content=bytes(800_000)).status_code == 201
         areas = {area["name"]: area["used"] for area in api.get(f"{PREFIX}/status").json()["areas"]}
         assert areas["landing"] == 800_000
+
+
+def test_bytes_that_the_disk_lost_do_not_count_and_are_asked_for_again(
+    site: SmallSite, api: httpx.Client, dataset: str
+) -> None:
+    data = sample(500_000, "lost")
+    place = begin(api, dataset, len(data)).headers["Location"]
+    assert patch(api, place, 0, data[:300_000]).status_code == 204
+    folder = site.archive.settings.landing_path / ".incoming"
+    for file in folder.iterdir():
+        file.unlink()
+    assert patch(api, place, 300_000, data[300_000:]).status_code == 409
+    assert offset(api, place) == 0
+    assert patch(api, place, 0, data).status_code == 204
+    assert (folder_of(site.archive, dataset) / "f").read_bytes() == data
+    assert list(folder.iterdir()) == []

@@ -110,7 +110,6 @@ def begin(
         made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, **same)
     if made is None:
         raise NotFound(kind="upload", name=ident)
-    os.close(os.open(incoming(archive, ident), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     return made
 
 
@@ -175,11 +174,16 @@ class Receiving:
             row = uploads.first(conn, "claim", id=self.ident)
         self.row = row or upload_row(self.archive, self.ident)
         self.received = self.row["received"]
+        if row is not None:
+            self._fd = os.open(incoming(self.archive, self.ident), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if (
+                os.fstat(self._fd).st_size < self.received
+            ):  # what the disk lost, with its power or by hand, does not count
+                self._record(0)
         if row is None or offset not in {None, self.received}:
             raise Conflict(
                 what=f"This upload is at byte {self.received} of {self.row['length']}. Ask where it is and go on from there."
             )
-        self._fd = os.open(incoming(self.archive, self.ident), os.O_RDWR | os.O_CLOEXEC)
         os.ftruncate(self._fd, self.received)
         os.lseek(self._fd, self.received, os.SEEK_SET)
         self._whole = None if self.received else blake3()
@@ -219,14 +223,17 @@ class Receiving:
         os.fdatasync(self._fd)
         crash_point("upload.durable")
         if self.row["resumable"] and self.received < self.row["length"]:
-            with self.archive.database.transaction() as conn:
-                keep = self.archive.settings.landing.keep
-                moved = uploads.first(
-                    conn, "received", id=self.ident, attempt=self.row["attempt"], received=self.received, keep=keep
-                )
-                if moved is None:
-                    raise LostClaim(what="this upload")
-                self.row = moved
+            self._record(self.received)
+
+    def _record(self, received: int) -> None:
+        with self.archive.database.transaction() as conn:
+            moved = uploads.first(
+                conn, "received", id=self.ident, attempt=self.row["attempt"], received=received,
+                keep=self.archive.settings.landing.keep,
+            )  # fmt: skip
+        if moved is None:
+            raise LostClaim(what="this upload")
+        self.row, self.received = moved, received
 
     def arrive(self) -> Arrived:
         """Put the file into its dataset when all of it is there.
