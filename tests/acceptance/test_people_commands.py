@@ -72,13 +72,13 @@ def marie(up: Up, tmp_path: Path) -> Somebody:
 def test_a_password_that_is_typed_at_a_terminal_is_not_shown(up: Up, marie: Somebody) -> None:
     answers = [("New password: ", PASSWORD), ("Repeat for confirmation: ", PASSWORD)]
     code, seen = marie.at_a_terminal(
-        "apply", "irene", "--title", "Irène", "--mail", "i@example.org", "--reason", "x", typed=answers
+        "apply", "lise", "--title", "Lise", "--mail", "l@example.org", "--reason", "x", typed=answers
     )
     assert (code, "administrator" in seen, PASSWORD in seen) == (0, True, False)
-    up.run("admin", "person", "approve", "irene")
-    code, seen = marie.at_a_terminal("login", typed=[("Name", "irene"), ("assword: ", PASSWORD)])
-    assert (code, "as irene until" in seen, PASSWORD in seen) == (0, True, False)
-    assert marie.json("whoami")["name"] == "irene"
+    up.run("admin", "person", "approve", "lise")
+    code, seen = marie.at_a_terminal("login", typed=[("Name", "lise"), ("assword: ", PASSWORD)])
+    assert (code, "as lise until" in seen, PASSWORD in seen) == (0, True, False)
+    assert marie.json("whoami")["name"] == "lise"
 
 
 def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:

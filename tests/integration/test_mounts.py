@@ -130,6 +130,7 @@ def test_a_catalogue_that_is_away_fails_no_mount(
 ) -> None:
     site = make_site()
     with small_site(tmp_path / "other", proxy.dsn, library__path=str(site.library)) as other:
+        other.archive.database._pool.timeout = 0.5
         proxy.cut()
         with mounted(other.archive, [SERIAL], "write", "write") as (session,):
             session.write("a", [b"x"], {})

@@ -112,6 +112,7 @@ def test_an_unknown_name_costs_as_much_as_a_known_one(monkeypatch: pytest.Monkey
     login(api, OTHER, "nobody")
     assert len(compared) == 2
     assert len({secret.rpartition("$")[0].rpartition("$")[0] for secret in compared}) == 1  # the same parameters
+    assert not password.PasswordHasher().check_needs_rehash(compared[1])  # those of today
 
 
 def test_a_password_is_as_long_as_it_must_be_and_anything_else(api: httpx.Client) -> None:

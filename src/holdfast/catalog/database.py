@@ -14,12 +14,16 @@ from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import ConnectionPool, PoolTimeout
+from pydantic_core import from_json
 
 from holdfast.errors import DatabaseUnavailable, InvalidInput
 
 Connection = psycopg.Connection[DictRow]
 Row = DictRow
+
+set_json_loads(from_json)  # three times as fast as the one of Python
 
 _WAIT: Final = 15.0  # seconds for a connection: longer than a restart of the server takes
 # The pool doubles its pauses while it tries to connect; giving up early and beginning anew keeps them at 2 s.
