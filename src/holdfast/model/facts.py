@@ -29,6 +29,7 @@ _UNIQUE: Final = frozenset({"id"})  # nobody asks for what begins so
 # Sky cells: zones of declination, cut into pieces about as wide as high.
 CELLS: Final = (10.0, 1.0)  # degrees
 _CELLS_MOST: Final = 200  # of one cone
+_SLACK: Final = 1e-6  # degrees: rounding must not lose the edge of a cone
 _WORD: Final = re.compile(r"[^\W_]+")
 _PREFIX: Final = re.compile(r"[^\W_]+\*?")
 
@@ -177,7 +178,8 @@ def cells(ra: float, dec: float, radius: float) -> list[int] | None:
 
 def _cells(ra: float, dec: float, radius: float, size: float) -> list[int] | None:
     found: list[int] = []
-    first, last = (int((min(max(edge, -90), 90) + 90) / size) for edge in (dec - radius, dec + radius))
+    reach = radius + _SLACK
+    first, last = (int((min(max(edge, -90), 90) + 90) / size) for edge in (dec - reach, dec + reach))
     for zone in range(first, min(last, _zones(size) - 1) + 1):
         pieces = _pieces(zone, size)
         width = _half_width(dec, radius)
@@ -197,8 +199,7 @@ def _half_width(dec: float, radius: float) -> float | None:
     """Return how far a cone reaches in right ascension, in degrees; None when it holds a pole."""
     if abs(dec) + radius >= 89.99:  # noqa: PLR2004 - degrees; near a pole the width is all around
         return None
-    slack = 1e-6  # degrees: rounding must not lose the edge
-    return math.degrees(math.asin(min(1.0, math.sin(math.radians(radius)) / math.cos(math.radians(dec))))) + slack
+    return math.degrees(math.asin(min(1.0, math.sin(math.radians(radius)) / math.cos(math.radians(dec))))) + _SLACK
 
 
 def _zones(size: float) -> int:
