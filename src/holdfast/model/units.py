@@ -73,7 +73,7 @@ def _units() -> Any:
 def _loaded() -> Any:
     import pint  # noqa: PLC0415 - half a second; see above
 
-    found: Any = pint.UnitRegistry(cache_folder=None)
+    found: Any = pint.UnitRegistry(cache_folder=None, on_redefinition="ignore")  # its shot is a measure of spirits
     for line in _OURS:
         found.define(line)
     return found
