@@ -321,6 +321,19 @@ def test_the_ways_for_what_is_common_and_what_is_rare_find_the_same(
             assert all_pages(conn, parse(text), ["p:bob"], search.NEWEST)[0] == [], text
 
 
+@pytest.mark.parametrize("near", [5e-324, 1e-300, 1e-160, 0.0])
+def test_a_place_that_is_next_to_the_middle_of_a_cone_breaks_no_search(database: Database, near: float) -> None:
+    made = [
+        {"title": "x", "owner": "ann", "metadata": {}, "place": place, "audience": "", "group": None}
+        for place in ((near, 0.0), (0.0, near), (near, near), (0.5, near), (3.0, near))
+    ]
+    with database.transaction() as conn:
+        fill(conn, made)
+        for radius, count in ((0, 3), (1, 4), (20, 5)):
+            found, _ = all_pages(conn, parse(f"CONE(0, 0, {radius})"), None, search.NEWEST)
+            assert len(found) == count
+
+
 @given(st.floats(0, 359.99), st.floats(-90, 90), st.floats(0, 30), st.floats(0, 1), st.floats(0, 360))
 @example(10.0, -58.0, 0.0, 0.0, 0.0)  # on the edge of a zone, from where rounding leads into the next one
 @example(10.0, 90.0, 0.0, 0.0, 0.0)

@@ -30,6 +30,7 @@ _RARE: Final = 10_000  # rows of an index that are looked at one by one; about 2
 _MANY: Final = 200_000  # rows of an index that are better than all datasets, when a walk found too few
 _SPELLINGS: Final = 1000  # texts with a common beginning that are asked for one by one
 _MICROSECOND: Final = 1e-6
+_NEAREST: Final = 1e-100  # degrees
 _OF_SPELLINGS: Final[LiteralString] = (
     "terms && array(select term from spelling where key = '' and text >= %s and text < coalesce(%s, chr(1114111)))"
 )
@@ -357,11 +358,15 @@ def _span(asked: Span) -> Sql:
 
 
 def _cone(asked: Cone) -> Sql:
+    # PostgreSQL refuses to square, or to halve, what is so small that nothing is left of it: no place is nearer than _NEAREST.
     distance = Sql(
-        "coalesce(2 * asind(least(1, sqrt(sind(((numbers->>%s)::float8 - %s) / 2) ^ 2 + cosd((numbers->>%s)::float8) * cosd(%s)"
-        " * sind(((numbers->>%s)::float8 - %s) / 2) ^ 2))) <= %s, false)",
-        (DEC, asked.dec, DEC, asked.dec, RA, asked.ra, asked.radius),
-    )
+        "coalesce(2 * asind(least(1, sqrt(sind(greatest(abs((numbers->>%s)::float8 - %s), %s) / 2) ^ 2"
+        " + cosd((numbers->>%s)::float8) * cosd(%s) * sind(greatest(abs((numbers->>%s)::float8 - %s), %s) / 2) ^ 2)))"
+        " <= %s, false)",
+        (
+            DEC, asked.dec, _NEAREST, DEC, asked.dec, RA, asked.ra, _NEAREST, max(asked.radius, 2 * _NEAREST),
+        ),
+    )  # fmt: skip
     touched = cells(asked.ra, asked.dec, asked.radius)
     return _and([_has(term("k", RA)) if touched is None else _has_one_of(touched), distance])
 
