@@ -56,6 +56,10 @@ def test_names_are_as_proxies_write_them(authority: Authority, subject: str) -> 
     ]
 
 
+def test_a_certificate_that_cannot_be_read_names_nobody() -> None:
+    assert names_in("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n") == ("", "")
+
+
 @pytest.mark.parametrize(
     ("name", "common"),
     [

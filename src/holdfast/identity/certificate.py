@@ -27,9 +27,12 @@ _PART: Final = re.compile(r"(?:\\.|[^,+/\\])+", re.DOTALL)  # also of the older 
 
 
 def names_in(pem: str) -> tuple[str, str]:
-    """Return subject and issuer of a certificate."""
-    certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
-    return _written(certificate.subject), _written(certificate.issuer)
+    """Return subject and issuer of a certificate, nothing of one that cannot be read."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+        return _written(certificate.subject), _written(certificate.issuer)
+    except (ValueError, x509.InvalidVersion):  # OpenSSL takes more than the standard allows
+        return "", ""
 
 
 def common_name(name: str) -> str:
