@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
-from holdfast.web.api import datasets, deletion, deposit, grants, groups, people, profiles, requests, status, uploads
+from holdfast.web.application import NOUNS
 
 _HEAD: Final = """\
 # REST API
@@ -16,8 +16,8 @@ _HEAD: Final = """\
 <!-- Made by `make docs` from src/holdfast/web and src/holdfast/wire: change those. -->
 
 The running server gives the same as OpenAPI 3.1 at `/api/v1/openapi.json`. It listens on the loopback address only
-unless `web.host` says otherwise, and speaks plain HTTP: put a proxy that does TLS in front of it before others may reach
-it.
+unless `web.host` says otherwise, and speaks plain HTTP unless it has a certificate: give it one, or put a proxy that does TLS in
+front of it, before others may reach it.
 
 **Token.** Calls need `Authorization: Bearer TOKEN`, but for `GET /api/v1/health`, what is public, and the routes of those who
 have no token yet: `POST /api/v1/login`, `/password` and `/applications`. `POST /api/v1/login` gives one for name and password; the
@@ -51,7 +51,7 @@ _ALWAYS: Final = frozenset({"400", "401", "403", "422", "500", "503"})
 def document() -> dict[str, Any]:
     """Return the OpenAPI description; no archive is needed for it."""
     app = FastAPI(title="Holdfast", version="1")
-    for module in (datasets, deposit, deletion, grants, groups, people, profiles, requests, status, uploads):
+    for module in NOUNS:
         app.router.routes.extend(module.router.routes)
     return app.openapi()
 
@@ -77,21 +77,28 @@ def _route(method: str, path: str, operation: dict[str, Any]) -> str:
     lines = [f"\n### {method} {path}\n", operation["description"], ""]
     body = operation.get("requestBody")
     if body:
-        [(media_type, content)] = body["content"].items()
-        lines.append(f"- body: {_kind(content['schema']) if media_type == 'application/json' else f'`{media_type}`'}")
+        lines.append(f"- body: {_content(body)}")
     lines += [
         f"- {item['in']} `{_header(item)}`: {_kind(item['schema'])}{_bounds(item['schema'])}"
         for item in operation.get("parameters", [])
         if item["in"] != "path"
     ]
     lines += [
-        f"- answer {code}: {_kind(answer['content']['application/json']['schema']) if 'content' in answer else 'nothing'}"
-        for code, answer in operation["responses"].items()
-        if code.startswith("2")
+        f"- answer {code}: {_content(answer)}" for code, answer in operation["responses"].items() if code[0] in "23"
     ]
-    if errors := [code for code in operation["responses"] if code[0] != "2" and code not in _ALWAYS]:
+    if errors := [code for code in operation["responses"] if code[0] not in "23" and code not in _ALWAYS]:
         lines.append(f"- errors: {', '.join(errors)}")
     return "\n".join(lines) + "\n"
+
+
+def _content(described: dict[str, Any]) -> str:
+    """Say what a body or an answer is: a model, or of which media type."""
+    kinds = [
+        _kind(content["schema"]) if media_type == "application/json" else f"`{media_type}`"
+        for media_type, content in described.get("content", {}).items()
+        if content.get("schema") or media_type != "application/json"
+    ]
+    return " or ".join(kinds) or "nothing"
 
 
 def _header(item: dict[str, Any]) -> str:

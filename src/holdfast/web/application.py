@@ -42,6 +42,10 @@ from holdfast.web.connection import PATIENCE, Connection
 from holdfast.web.routing import PREFIX
 from holdfast.web.tls import serving
 
+NOUNS: Final = (
+    datasets, deletion, deposit, downloads, drives, grants, groups, links, metadata, people, profiles, requests, signin,
+    statistics, status, tapes, uploads,
+)  # fmt: skip
 _BODY_LIMIT: Final = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 _STALL: Final = 60.0  # seconds
 # Routes that take files: they write what comes to disk as it comes, and know before how much it will be.
@@ -105,10 +109,7 @@ def create_app(archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STAL
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit, stall=stall)
-    for module in (
-        datasets, deletion, deposit, downloads, drives, grants, groups, links, metadata, people, profiles, requests,
-        signin, statistics, status, tapes, uploads,
-    ):  # fmt: skip
+    for module in NOUNS:
         app.router.routes.extend(module.router.routes)  # as they are: `include_router` has each matched twice
     return app
 
