@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from select import POLLIN, poll
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -59,7 +58,7 @@ class Database:
             timeout=_WAIT,
             reconnect_timeout=_RECONNECT,
             kwargs={"row_factory": dict_row, "autocommit": True, **_KEEPALIVE},
-            check=_check,
+            check=ConnectionPool.check_connection,
             connection_class=psycopg.Connection[DictRow],
         )
         self._pool.open()
@@ -106,17 +105,6 @@ class Database:
             yield all(_taken(conn, thing) for thing in things)
         finally:
             conn.close()
-
-
-def _check(conn: Connection) -> None:
-    """Raise when the server hung up while nobody used the connection, without asking it each time.
-
-    An idle server says nothing but that it goes: whatever is there to be read makes asking worth its while.
-    """
-    look = poll()
-    look.register(conn.fileno(), POLLIN)
-    if look.poll(0):
-        ConnectionPool.check_connection(conn)
 
 
 def _taken(conn: Connection, thing: str) -> bool:

@@ -18,9 +18,8 @@ from typing import Final, Self
 from holdfast.errors import Conflict, HoldfastError, InvalidInput
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
-from holdfast.packaging.folders import enter
+from holdfast.packaging.folders import enter, open_folder
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})
 
 
@@ -95,10 +94,7 @@ class Placing:
         if path == self._last:
             return self._fd
         self._close()
-        if make:
-            with suppress(FileExistsError):
-                os.mkdir(self.root)  # who made the dataset was killed before
-        at, here = os.open(self.root, _FOLDER), self.root
+        at, here = open_folder(self.root, create=make), self.root  # who made the dataset may have been killed before
         self.touched.add(here)
         for component in path.split(b"/") if path else ():
             try:
