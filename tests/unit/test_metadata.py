@@ -16,7 +16,6 @@ from holdfast.model.metadata import (
     KEY_LIMIT,
     VALUE_LIMIT,
     Required,
-    brief,
     canonical,
     checked,
     checked_all,
@@ -81,7 +80,6 @@ def test_limits_hold_for_the_whole_as_well() -> None:
         checked_all(long)
     with pytest.raises(InvalidInput, match="at most 10000 keys"):
         checked_all({str(number): 1 for number in range(10_001)})
-    assert list(brief({"short": "x", "long": "x" * 2000})) == ["short"]
 
 
 def test_the_checksum_is_of_the_content_and_not_of_how_it_was_written() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from select import POLLIN, poll
 from typing import Any, Final, LiteralString
 
 import psycopg
@@ -58,7 +59,6 @@ class Database:
             timeout=_WAIT,
             reconnect_timeout=_RECONNECT,
             kwargs={"row_factory": dict_row, "autocommit": True, **_KEEPALIVE},
-            check=ConnectionPool.check_connection,
             connection_class=psycopg.Connection[DictRow],
         )
         self._pool.open()
@@ -72,7 +72,7 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """Yield a connection in a transaction that commits at the end, or rolls back on any exception."""
         try:
-            with translated(), self._pool.connection() as conn, conn.transaction():
+            with translated(), self._living() as conn, conn.transaction():
                 yield conn
         finally:
             self.change = object()  # whoever remembers something of the catalogue sees that it may be another now
@@ -84,8 +84,22 @@ class Database:
         What the archive reads it would read no other within a transaction, for each statement sees what is committed
         when it begins (read committed); this saves two of the ways there and back.
         """
-        with translated(), self._pool.connection() as conn:
+        with translated(), self._living() as conn:
             yield conn
+
+    @contextmanager
+    def _living(self) -> Iterator[Connection]:
+        """Yield a connection that nobody has ended while it lay in the pool.
+
+        The pool could ask each connection itself, with a way there and back for each use, and it waits longer after each
+        dead one: after a restart of the server, with all of them dead, somebody would wait 15 s.
+        """
+        while True:
+            with self._pool.connection() as conn:
+                if not _ended(conn):
+                    yield conn
+                    return
+                conn.close()
 
     def rows(self, query: LiteralString, args: dict[str, Any] | None = None) -> list[Row]:
         """Run one query and return its rows."""
@@ -105,6 +119,13 @@ class Database:
             yield all(_taken(conn, thing) for thing in things)
         finally:
             conn.close()
+
+
+def _ended(conn: Connection) -> bool:
+    """Say whether the server, or the network, has ended an idle connection: else there is nothing to read from it."""
+    waiting = poll()
+    waiting.register(conn.fileno(), POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _taken(conn: Connection, thing: str) -> bool:

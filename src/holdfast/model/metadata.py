@@ -33,7 +33,6 @@ KEY_LIMIT: Final = 1024  # bytes of UTF-8
 VALUE_LIMIT: Final = 100_000  # bytes: of UTF-8, or of a binary value
 TOTAL_LIMIT: Final = 4_000_000  # bytes of the canonical form of one dataset: it is read as a whole
 KEYS_LIMIT: Final = 10_000  # of one dataset; a FITS file has some hundred
-_BRIEF: Final = 1000  # characters of a value in a list
 # Nobody sets keys below these: they are kept for what comes from the files themselves.
 RESERVED: Final = ("fits:", "hdf5:")
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
@@ -125,11 +124,6 @@ def canonical(value: Any) -> bytes:
 def digest(metadata: Metadata) -> str:
     """Return the SHA-256 of the canonical form, hex."""
     return hashlib.sha256(canonical(metadata)).hexdigest()
-
-
-def brief(metadata: Metadata) -> dict[str, Any]:
-    """Return metadata for a list, without the long values."""
-    return {key: value for key, value in metadata.items() if len(str(value)) <= _BRIEF}
 
 
 def missing(wanted: Sequence[Required], metadata: Metadata) -> list[Lack]:

@@ -15,7 +15,7 @@ from holdfast.services.archive import Archive
 from holdfast.services.login import attempt
 from holdfast.services.tokens import admit_folder
 from holdfast.wire import people as wire
-from holdfast.wire.people import Application, Applied, NewPerson, PersonChange, Self, Standing, Token
+from holdfast.wire.people import Application, Applied, NewPerson, PersonChange, Self, Standing
 
 ADMIN: Final = "admin"  # who has the token of the data folder
 
@@ -31,13 +31,11 @@ def admit_admin(archive: Archive, secret: str) -> None:
 def whoami(archive: Archive, person: Person) -> Self:
     """Return who calls."""
     with archive.database.reading() as conn:
-        row = _row(conn, person.name)
-        token = tokens.first(conn, "by_id", id=person.token)
-    return Self(
-        **{key: row[key] for key in ("name", "title", "mail", "role")},
-        groups=[Standing(group=name, role=membership.role) for name, membership in sorted(person.groups.items())],
-        token=Token(**{key: token[key] for key in Token.model_fields}) if token else None,
-    )
+        row = people.first(conn, "self", name=person.name, token=person.token)
+    if row is None:
+        raise NotFound(kind="person", name=person.name)
+    groups = [Standing(group=name, role=membership.role) for name, membership in sorted(person.groups.items())]
+    return Self(**row, groups=groups)
 
 
 def person_list(

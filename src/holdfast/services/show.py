@@ -12,47 +12,62 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from holdfast import __version__
 from holdfast.catalog import events, listings
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import copies, datasets, landed, packages, releases, requests, reservations, status, tapes
+from holdfast.catalog.queries import datasets, landed, packages, releases, requests, reservations, status, tapes
 from holdfast.errors import NotFound
 from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
-from holdfast.model.metadata import brief
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
 from holdfast.services import landing
-from holdfast.services.archive import Archive, contract, dataset_row
+from holdfast.services.archive import Archive, dataset_row
 from holdfast.services.buffer import fill
 from holdfast.services.drives import drive_states
 from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
 from holdfast.services.union import chain, newest
-from holdfast.wire.datasets import Dataset, DatasetDetail, File, FoundFile, Package
+from holdfast.wire.datasets import Dataset, DatasetDetail, File, FoundFile
 from holdfast.wire.model import Pending, Problem
 from holdfast.wire.requests import Differing, Release, Request, RequestPart, Undelivered
 from holdfast.wire.status import Area, Count, ErrorLine, Event, Queue, Status, Tape
 
 _UNDELIVERED: Final = 1000  # named in an answer
 _ERRORS: Final = 10  # newest in the status
-_PACKAGES: Final = TypeAdapter(list[Package])
-_KEPT: Final = Dataset.model_fields.keys() - {"level", "availability", "source", "problem", "closing"}
+
+
+class _Listed(Dataset, frozen=False, extra="ignore"):
+    """A dataset as the catalogue tells it, and what is judged by: `source` is in base 16 until then."""
+
+    level: str = "none"
+    availability: str = "unavailable"
+    wanted: int
+    facts: list[list[tuple[str, str | None]]] = Field(default_factory=list)
+
+
+class _Whole(_Listed, DatasetDetail, frozen=False, extra="ignore"):
+    pending: list[Pending] = Field(default_factory=list)
+    extraction_problem: Problem | None
+
+
+_LISTED: Final = TypeAdapter(list[_Listed])
 
 
 def dataset(archive: Archive, ident: str) -> DatasetDetail:
     """Return all that is known of a dataset. Raises NotFound."""
     with archive.database.reading() as conn:
-        row = dataset_row(conn, ident)
-        made = _packages(conn, ident)
-    facts = [
-        [CopyFact(copy.state, copy.tape) for copy in package.copies] for package in made if package.state != "retired"
-    ]
-    told = _dataset(row, facts, wanted=contract(row).copies)
-    return DatasetDetail(**told, packages=made, pending=_pending(archive, row, made))
+        row = datasets.first(conn, "told", id=ident)
+    if row is None:
+        raise NotFound(kind="dataset", name=ident)
+    one = _Whole.model_validate_json(row["dataset"])
+    counting = [package.copies for package in one.packages if package.state != "retired"]
+    _judge(one, [[CopyFact(copy.state, copy.tape) for copy in copies] for copies in counting])
+    one.pending = _pending(archive, one)
+    return one
 
 
 def dataset_list(
@@ -63,36 +78,26 @@ def dataset_list(
     at, ident = before or (None, None)
     with archive.database.reading() as conn:
         rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted, sight=sight)
-        return _in_list(conn, rows)
+        return datasets_by_id(conn, [row["id"] for row in rows])
 
 
 def datasets_by_id(conn: Connection, idents: Sequence[str]) -> list[Dataset]:
     """Return datasets in this order; one that is gone is left out."""
-    there = {row["id"]: row for row in datasets.all(conn, "by_ids", ids=list(idents))}
-    return _in_list(conn, [there[ident] for ident in idents if ident in there])
+    row = datasets.first(conn, "listed", ids=list(idents))
+    found = _LISTED.validate_json(row["datasets"] if row else "[]")
+    for one in found:
+        _judge(one, [[CopyFact(*copy) for copy in copies] for copies in one.facts])
+    return [*found]
 
 
-def _in_list(conn: Connection, rows: Sequence[Row]) -> list[Dataset]:
-    there = {row["dataset"]: row["packages"] for row in copies.all(conn, "facts", datasets=[row["id"] for row in rows])}
-    found = []
-    for row in rows:
-        facts = [[CopyFact(state, tape) for state, tape in package] for package in there.get(row["id"], ())]
-        found.append(Dataset(**_dataset({**row, "metadata": brief(row["metadata"])}, facts, wanted=row["wanted"])))
-    return found
-
-
-def _dataset(row: Row, facts: list[list[CopyFact]], *, wanted: int) -> dict[str, Any]:
-    source = bytes(row["source"]) if row["source"] is not None else None
-    there = source is not None and row["source_released_at"] is None and _has_content(source)
-    closed = row["state"] == "closed"
-    return {
-        **{key: row[key] for key in _KEPT},
-        "level": level(wanted, facts) if closed or row["state"] == "closing" else "none",
-        "availability": availability(facts, source_there=there) if row["state"] != "deleted" else "unavailable",
-        "source": printable(source) if source is not None else None,
-        "problem": problem_of(row),
-        "closing": row["close_wanted"] is not None and row["state"] in {"open", "closing"},
-    }
+def _judge(one: _Listed, facts: list[list[CopyFact]]) -> None:
+    source = bytes.fromhex(one.source) if one.source is not None else None
+    there = source is not None and one.source_released_at is None and _has_content(source)
+    one.source = printable(source) if source is not None else None
+    if one.state in {"closing", "closed"}:
+        one.level = level(one.wanted, facts)
+    if one.state != "deleted":
+        one.availability = availability(facts, source_there=there)
 
 
 def _has_content(folder: bytes) -> bool:
@@ -108,19 +113,14 @@ def problem_of(row: Row) -> Problem | None:
     return Problem(**row["problem"]) if row["problem"] else None
 
 
-def _packages(conn: Connection, ident: str) -> list[Package]:
-    row = packages.first(conn, "told", dataset=ident)
-    return _PACKAGES.validate_json(row["packages"] if row else "[]")
-
-
-def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
+def _pending(archive: Archive, one: _Whole) -> list[Pending]:
     """Say what is still to be done, with the reason for each thing that waits (P9)."""
     result = []
-    if row["state"] == "open":
-        adding = row["landing"] and not row["close_wanted"]
+    if one.state == "open":
+        adding = one.landing and not one.closing
         what = "it is open: files are added until it is closed" if adding else "the file list is being read"
-        result.append(Pending(what=what, problem=problem_of(row)))
-    for package in made:
+        result.append(Pending(what=what, problem=one.problem))
+    for package in one.packages:
         if package.state in {"planned", "packing"}:
             what = (
                 f"package {package.segment}: {'being packed' if package.state == 'packing' else 'waits to be packed'}"
@@ -136,9 +136,9 @@ def _pending(archive: Archive, row: Row, made: list[Package]) -> list[Pending]:
             if doing and package.state != "retired":
                 what = f"package {package.segment}, copy {copy.number} {doing}"
                 result.append(Pending(what=what, problem=copy.problem))
-    if row["extraction_problem"] and row["source_released_at"] is None and row["state"] != "deleted":
+    if one.extraction_problem and one.source_released_at is None and one.state != "deleted":
         what = "headers of its files are still to be read for metadata"
-        result.append(Pending(what=what, problem=Problem(**row["extraction_problem"])))
+        result.append(Pending(what=what, problem=one.extraction_problem))
     return result
 
 

@@ -39,7 +39,7 @@ from holdfast.web.api import (
 )  # fmt: skip
 from holdfast.web.body import AT_ONCE
 from holdfast.web.connection import PATIENCE, Connection
-from holdfast.web.routing import PREFIX
+from holdfast.web.routing import PREFIX, Directory
 from holdfast.web.tls import serving
 
 NOUNS: Final = (
@@ -111,6 +111,7 @@ def create_app(archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STAL
     app.add_middleware(BodyLimit, stall=stall)
     for module in NOUNS:
         app.router.routes.extend(module.router.routes)  # as they are: `include_router` has each matched twice
+    app.router.middleware_stack = Directory(app.router)
     return app
 
 

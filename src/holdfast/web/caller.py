@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each route depends on: the archive, the person who calls, and answers that are given once (P11)."""
+"""What routes are given: the archive, the person who calls, and answers that are given once (P11)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import json
 from collections.abc import Callable
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Header, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Header, Request
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -23,12 +22,8 @@ from holdfast.services.archive import Archive
 from holdfast.services.signin import by_jwt
 from holdfast.services.tokens import Known
 
-_BEARER = HTTPBearer(
-    auto_error=False, description="a token: `POST /login` gives one; another is in the file `token` of the data folder"
-)
 
-
-async def archive_of(request: Request) -> Archive:
+def archive_of(request: Request) -> Archive:
     """Return the archive that this server serves."""
     found: Archive = request.app.state.archive
     return found
@@ -39,18 +34,14 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
-TheArchive = Annotated[Archive, Depends(archive_of)]
-
-
-async def visitor(
-    request: Request, archive: TheArchive,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-) -> Person:  # fmt: skip
+async def visitor(request: Request) -> Person:
     """Return who calls, possibly nobody that is known. Raises NotSignedIn for a token that is not good."""
-    if credentials is not None and looks_like(credentials.credentials):
-        return await run_in_threadpool(by_jwt, archive, credentials.credentials)
-    if credentials is not None:
-        return await _known(request, archive, credentials.credentials)
+    archive = archive_of(request)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        if looks_like(token):
+            return await run_in_threadpool(by_jwt, archive, token)
+        return await _known(request, archive, token)
     if session := request.cookies.get(cookie_of(archive)):
         _check_origin(request, archive.settings.web.address)
         return await _known(request, archive, session)
@@ -83,15 +74,18 @@ def _check_origin(request: Request, address: str) -> None:
         raise NotAllowed(action="do this from the page of another site")
 
 
-async def caller(person: Annotated[Person, Depends(visitor)]) -> Person:
+async def caller(request: Request) -> Person:
     """Return who calls. Raises NotSignedIn."""
+    person = await visitor(request)
     if person is VISITOR:
         raise NotSignedIn
     return person
 
 
-Visitor = Annotated[Person, Depends(visitor)]  # of routes that are also for the public
-Caller = Annotated[Person, Depends(caller)]
+# What `Router` gives to a route that has such a parameter.
+TheArchive = Annotated[Archive, archive_of]
+Visitor = Annotated[Person, visitor]  # also for the public
+Caller = Annotated[Person, caller]
 IdempotencyKey = Annotated[
     str | None, Header(min_length=1, max_length=200, description="repeats with it change nothing")
 ]

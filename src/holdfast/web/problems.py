@@ -28,6 +28,7 @@ from holdfast.errors import (
     TransientError,
     UsageError,
 )
+from holdfast.web.routing import BEARER
 from holdfast.wire.status import ProblemDocument
 
 _LOG = logging.getLogger(__name__)
@@ -110,11 +111,19 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def describe(app: FastAPI) -> None:
-    """Have the application's description say that errors are problem documents: FastAPI knows one media type only."""
+    """Have the application's description say what FastAPI does not know: how callers say who they are, and what errors are."""
     described = app.openapi
 
-    def with_problems() -> dict[str, Any]:
+    def with_ours() -> dict[str, Any]:
         schema = described()
+        schema["components"]["securitySchemes"] = {
+            **schema["components"].get("securitySchemes", {}),
+            BEARER: {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "a token: `POST /login` gives one; another is in the file `token` of the data folder",
+            },
+        }
         for methods in schema["paths"].values():
             for route in methods.values():
                 for status, response in route["responses"].items():
@@ -124,4 +133,4 @@ def describe(app: FastAPI) -> None:
                         response["content"] = {_MEDIA_TYPE: body}
         return schema
 
-    app.openapi = with_problems  # type: ignore[method-assign]
+    app.openapi = with_ours  # type: ignore[method-assign]

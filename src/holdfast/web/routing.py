@@ -1,40 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes that cost little beside what they do.
 
-FastAPI tries the pattern of each route in turn: ours look at the beginning of the path first. It checks each answer
-against its model once more and writes it, in a thread of its own: as much work as to find it. Ours are models already, and
-what a model holds was checked when it was made, so they become JSON in the thread that found them.
+FastAPI tries the pattern of each route in turn: ours are looked up by method and noun first. It works out anew for each
+call what its dependencies depend on: ours are given the archive and who calls without it, before the body is read. It
+checks each answer against its model once more and writes it, in a thread of its own: as much work as to find it. Ours are
+models already, and what a model holds was checked when it was made, so they become JSON in the thread that found them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from functools import wraps
-from inspect import iscoroutinefunction
 from typing import Any, Final, get_type_hints
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+
+from holdfast.model.rights import Person
+from holdfast.web.caller import Caller, TheArchive, Visitor, archive_of
 
 PREFIX: Final = "/api/v1"
+BEARER: Final = "bearer"  # the name of the way to say who calls, in the description of the API
+_CALL: Final = "call"  # the parameter by which a route gets its request: no route has one of this name
+
+
+class Directory:
+    """Finds the route of a call among those of its method and noun; what is not there is left to the router (404, 405)."""
+
+    def __init__(self, router: APIRouter) -> None:
+        """Find the routes that `router` has now."""
+        self._router = router
+        self._routes: dict[tuple[str, str], list[Route]] = {}
+        for route in router.routes:
+            if isinstance(route, Route):
+                for method in route.methods or ():
+                    self._routes.setdefault((method, _noun(route.path)), []).append(route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call."""
+        if scope["type"] == "http":
+            for route in self._routes.get((scope["method"], _noun(scope["path"])), ()):
+                match, found = route.matches(scope)
+                if match is Match.FULL:
+                    scope.update(found)
+                    await route.handle(scope, receive, send)
+                    return
+        await self._router.app(scope, receive, send)
+
+
+def _noun(path: str) -> str:
+    return path.removeprefix(PREFIX + "/").partition("/")[0]
 
 
 class Route(APIRoute):
-    """A route that is asked only for what may be its own."""
+    """A route that knows who calls before it reads what is sent."""
 
-    def __init__(self, path: str, *args: Any, **how: Any) -> None:
-        """`path` may have parameters."""
-        super().__init__(path, *args, **how)
-        self._begins = path.partition("{")[0]
+    def __init__(self, path: str, endpoint: Callable[..., Any], **how: Any) -> None:
+        """`path` may have parameters; an `endpoint` that is for somebody says so in its attribute `admits`."""
+        self._admits: Callable[[Request], Awaitable[Person]] | None = getattr(endpoint, "admits", None)
+        if self._admits:
+            how["openapi_extra"] = {"security": [{BEARER: []}], **(how.get("openapi_extra") or {})}
+        super().__init__(path, endpoint, **how)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether this is the route of a call."""
-        return super().matches(scope) if scope["path"].startswith(self._begins) else (Match.NONE, {})
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a call."""
+        admits, answer = self._admits, super().get_route_handler()
+        if admits is None:
+            return answer
+
+        async def admitted(request: Request) -> Response:
+            request.state.person = await admits(request)
+            return await answer(request)
+
+        return admitted
 
 
 class Router(APIRouter):
@@ -45,11 +90,41 @@ class Router(APIRouter):
         super().__init__(prefix=PREFIX + prefix, tags=tags, route_class=Route)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **how: Any) -> None:
-        """Add a route."""
+        """Add a route; its parameters `TheArchive`, `Caller` and `Visitor` are given to it."""
         declared = how.get("response_model") or get_type_hints(endpoint).get("return")
-        if isinstance(declared, type) and issubclass(declared, BaseModel) and not iscoroutinefunction(endpoint):
+        plain = not inspect.iscoroutinefunction(endpoint)
+        if plain and isinstance(declared, type) and issubclass(declared, BaseModel):
             endpoint = _written(endpoint, TypeAdapter(declared), how.get("status_code") or 200)
-        super().add_api_route(path, endpoint, **how)
+        super().add_api_route(path, _given(endpoint), **how)
+
+
+def _given(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the endpoint as FastAPI may see it: without what it is given here."""
+    hints = get_type_hints(endpoint, include_extras=True)
+    archives = [name for name, hint in hints.items() if hint == TheArchive]
+    own = next((name for name, hint in hints.items() if hint is Request), None)  # FastAPI gives it to one parameter
+    persons = {name: hint.__metadata__[0] for name, hint in hints.items() if hint in (Caller, Visitor)}
+    waits = inspect.iscoroutinefunction(endpoint)
+
+    @wraps(endpoint)
+    async def answer(**found: Any) -> Any:
+        call: Request = found[own] if own else found.pop(_CALL)
+        found.update((name, archive_of(call)) for name in archives)
+        found.update((name, call.state.person) for name in persons)
+        return await (endpoint(**found) if waits else run_in_threadpool(endpoint, **found))
+
+    signature = inspect.signature(endpoint)
+    taken = [
+        one.replace(annotation=hints[name], kind=one.KEYWORD_ONLY)
+        for name, one in signature.parameters.items()
+        if name not in {*archives, *persons}
+    ]
+    if own is None:
+        taken.append(inspect.Parameter(_CALL, inspect.Parameter.KEYWORD_ONLY, annotation=Request))
+    vars(answer)["__signature__"] = signature.replace(parameters=taken)
+    for admits in persons.values():
+        vars(answer)["admits"] = admits
+    return answer
 
 
 def _written(endpoint: Callable[..., Any], declared: TypeAdapter[Any], status: int) -> Callable[..., Any]:

@@ -23,14 +23,6 @@ where package = %(package)s and copy.state in ('written', 'verified', 'suspect')
 -- of_dataset --
 select copy.* from copy join package on package.id = copy.package where dataset = %(dataset)s order by segment, number, copy.id
 
--- facts --
--- What policy needs to know of the copies of datasets: of each package that counts, the state and the tape of each.
-select dataset, json_agg(copies) as packages from (
-  select dataset, (select coalesce(json_agg(json_build_array(copy.state, copy.tape)), '[]') from copy
-                   where copy.package = package.id) as copies
-  from package where dataset = any(%(datasets)s) and state <> 'retired') as counting
-group by dataset
-
 -- of_manifest --
 -- What a tape has of these packages, in the order in which it lies there.
 select copy.package, start_block, written_at, verified_at from copy join package on package.id = copy.package

@@ -17,10 +17,19 @@ select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where id = %(id)s
 
--- by_ids --
-select dataset.*, (profile.body ->> 'copies')::int as wanted from dataset
-join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
-where id = any(%(ids)s)
+-- listed --
+-- In the order of the ids; what is gone is left out.
+select coalesce(json_agg(listed order by place), '[]')::text as datasets from (
+  select place, id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, extends, files, bytes,
+    created_at, closed_at, safe_at, deleted_at, source_released_at, tombstone, problem, wanted, brief as metadata, facts
+  from unnest(%(ids)s::text[]) with ordinality as asked (id, place) join told using (id)) as listed
+
+-- told --
+select row_to_json(one)::text as dataset from (
+  select id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, extends, files, bytes,
+    created_at, closed_at, safe_at, deleted_at, source_released_at, tombstone, problem, wanted,
+    extraction_problem, metadata, packages
+  from told where id = %(id)s) as one
 
 -- by_source --
 select id, title, state, created_at, source_released_at from dataset
@@ -28,12 +37,11 @@ where site = %(site)s and server = %(server)s and source = %(source)s and state 
 order by source_released_at desc nulls first, created_at desc limit 1
 
 -- page --
-select dataset.*, (profile.body ->> 'copies')::int as wanted from dataset
-join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
+select id from dataset
 where (%(deleted)s or state <> 'deleted')
   and (%(sight)s::text[] is null or visible_to && %(sight)s)
-  and (%(before)s::timestamptz is null or (dataset.created_at, dataset.id) < (%(before)s, %(before_id)s))
-order by dataset.created_at desc, dataset.id desc limit %(limit)s
+  and (%(before)s::timestamptz is null or (created_at, id) < (%(before)s, %(before_id)s))
+order by created_at desc, id desc limit %(limit)s
 
 -- closing --
 update dataset set state = 'closing', segments = %(segments)s, files = %(files)s, bytes = %(bytes)s, problem = null

@@ -17,19 +17,6 @@ select * from package where id = %(id)s
 select id, dataset, segment, state, packaging, name, files, payload, packed_files, packed_bytes, size, digest, problem
 from package where dataset = %(dataset)s order by segment
 
--- told --
--- As JSON of the wire, with the copies: to take it apart here and put it together there costs more than to find it.
-select coalesce(json_agg(json_build_object(
-  'id', id, 'segment', segment, 'state', state, 'packaging', packaging, 'name', name, 'files', files,
-  'payload', payload, 'packed_files', packed_files, 'packed_bytes', packed_bytes, 'size', size, 'blake3', digest,
-  'problem', problem, 'copies', (
-    select coalesce(json_agg(json_build_object(
-      'id', copy.id, 'number', number, 'state', copy.state, 'tape', tape, 'size', copy.size, 'moved', moved,
-      'blake3', copy.digest, 'start_block', start_block, 'generation', generation, 'drive', drive, 'rate', rate,
-      'written_at', written_at, 'verified_at', verified_at, 'problem', copy.problem) order by number, copy.id), '[]')
-    from copy where copy.package = package.id)) order by segment), '[]')::text as packages
-from package where dataset = %(dataset)s
-
 -- claim --
 update package set state = 'packing', attempt = attempt + 1, packed_files = 0, packed_bytes = 0
 where id = %(id)s and state = any(%(from)s) returning *

@@ -2,6 +2,14 @@
 select person.*, array(select kind from credential where credential.person = person.name order by kind) as credentials
 from person where name = %(name)s
 
+-- self --
+select name, title, mail, role, (
+  select row_to_json(shown) from (
+    select id, person, kind, label, scopes, created_at, expires_at, revoked_at, used_at, used_from,
+      revoked_at is null and coalesce(expires_at, 'infinity') > now() as good
+    from token where id = %(token)s) as shown) as token
+from person where name = %(name)s
+
 -- page --
 select person.*, array(select kind from credential where credential.person = person.name order by kind) as credentials
 from person where name > %(after)s and (%(state)s::text is null or state = %(state)s)

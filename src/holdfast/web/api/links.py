@@ -17,7 +17,7 @@ from holdfast.services.rights import may
 from holdfast.web.api.datasets import raw
 from holdfast.web.api.downloads import BINARY, BUNDLE, COMES, SUMS
 from holdfast.web.body import unbase64
-from holdfast.web.caller import Caller, TheArchive
+from holdfast.web.caller import Caller, TheArchive, archive_of
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
@@ -59,10 +59,10 @@ def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
 
 
 def opening(
-    secret: str, archive: TheArchive, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
+    request: Request, secret: str, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
 ) -> links.Opening:
     """Return what a link opens. Raises NotFound, NotSignedIn."""
-    return links.opened(archive, secret, credentials.password if credentials else None)
+    return links.opened(archive_of(request), secret, credentials.password if credentials else None)
 
 
 @router.get("/shared/{secret}", responses=_SHARED)

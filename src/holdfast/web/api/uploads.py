@@ -37,8 +37,8 @@ _LATEST: Final = (1 << 63) - 1  # nanoseconds since 1970
 _NOTE: Final = 64 << 20  # bytes after which it is noted how far an upload is
 
 
-def _same_protocol(request: Request, _person: Caller) -> None:
-    """Raise NotSignedIn, or InvalidInput unless the client speaks the version of the protocol that is spoken here."""
+async def _same_protocol(request: Request) -> None:
+    """Raise InvalidInput unless the client speaks the version of the protocol that is spoken here."""
     if request.headers.get("tus-resumable") != VERSION:
         raise InvalidInput(what=f"Say in the header Tus-Resumable that this is tus {VERSION}.")
 
