@@ -89,6 +89,15 @@ def test_p1_every_change_is_kept_with_who_and_when(site: SmallSite, api: httpx.C
     assert client.metadata(dataset).sha256 != first["sha256"]
 
 
+def test_a_list_leaves_out_the_values_that_are_long(site: SmallSite, api: httpx.Client) -> None:
+    long = {"text": "x" * 1001, "quantity": {"value": 1, "unit": "keV"}, "limit": "y" * 1000}
+    dataset = site.archive_folder({"a": b"a"}, metadata=long)
+    owner = person(site, "tester")
+    [listed] = api.get(f"{PREFIX}/datasets", headers=owner).json()["items"]
+    assert sorted(listed["metadata"]) == ["limit", "quantity"]
+    assert api.get(f"{PREFIX}/datasets/{dataset}", headers=owner).json()["metadata"] == long
+
+
 def test_of_two_who_change_one_version_the_second_is_told(site: SmallSite, client: Client) -> None:
     dataset = site.archive_folder({"a": b"a"})
 

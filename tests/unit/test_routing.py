@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
-from holdfast.web.routing import PREFIX, Router
+from holdfast.errors import NotSignedIn
+from holdfast.services.archive import Archive
+from holdfast.settings import Settings
+from holdfast.web.caller import Caller
+from holdfast.web.routing import PREFIX, Directory, Router
 
 
 class Told(BaseModel):
@@ -48,6 +53,11 @@ async def waiting() -> Told:
     return Known(name="a")
 
 
+@router.post("/mine")
+def mine(wish: Told, person: Caller) -> Told:
+    return Told(name=wish.name + person.name)
+
+
 @pytest.mark.parametrize("route", ["/one", "/any", "/async"])
 def test_a_model_that_derives_from_the_declared_one_tells_no_more(route: str) -> None:
     assert called("GET", route).json() == {"name": "a"}
@@ -69,9 +79,16 @@ def test_an_answer_that_is_one_already_stays_as_it_is() -> None:
     assert called("GET", "/any?later=true").status_code == 202
 
 
+def test_who_calls_is_asked_before_what_is_sent_is_looked_at() -> None:
+    with pytest.raises(NotSignedIn):
+        called("POST", "/mine")
+
+
 def called(method: str, route: str) -> httpx.Response:
     app = FastAPI()
+    app.state.archive = Archive(Settings(Path()), None, None, None)  # type: ignore[arg-type]
     app.router.routes.extend(router.routes)
+    app.router.middleware_stack = Directory(app.router)
 
     async def call() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://archive") as client:
