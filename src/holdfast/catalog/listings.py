@@ -254,21 +254,21 @@ def find_name(
 
     A file in parts is found by its last part.
     """
-    # The names lie beside the table, which therefore looks so small to the planner that it would read all of it.
-    conn.execute("set local enable_seqscan = off")
     result: list[tuple[str, Packed]] = []
     at: dict[str, Any] = {"dataset": "", "path": b"", "segment": 0}
     seen_as = None if sight is None else list(sight)
-    while rows := conn.execute(
-        _SQL["by_name"], {**at, "hash": name_hash(name), "limit": limit, "sight": seen_as}
-    ).fetchall():
-        for row in rows:
-            block = Block(row["block"])
-            matching = (n for n, path in enumerate(block.paths) if path.rpartition(b"/")[2] == name)
-            result += ((row["dataset"], packed) for packed in map(block.at, matching) if is_last(packed))
-        if len(result) >= limit:
-            break
-        at = {"dataset": rows[-1]["dataset"], "path": rows[-1]["last_path"], "segment": rows[-1]["segment"]}
+    args = {"hash": name_hash(name), "limit": limit, "sight": seen_as}
+    with conn.transaction():
+        # The names lie beside the table, which therefore looks so small to the planner that it would read all of it.
+        conn.execute("set local enable_seqscan = off")
+        while rows := conn.execute(_SQL["by_name"], {**at, **args}).fetchall():
+            for row in rows:
+                block = Block(row["block"])
+                matching = (n for n, path in enumerate(block.paths) if path.rpartition(b"/")[2] == name)
+                result += ((row["dataset"], packed) for packed in map(block.at, matching) if is_last(packed))
+            if len(result) >= limit:
+                break
+            at = {"dataset": rows[-1]["dataset"], "path": rows[-1]["last_path"], "segment": rows[-1]["segment"]}
     return result[:limit]
 
 

@@ -75,8 +75,8 @@ def find(
     `files` says for each name in the condition which datasets have such a file. Raises InvalidInput for a question that
     takes too long.
     """
-    conn.execute("set local statement_timeout = '5s'")
-    conn.execute("set local jit = off")  # it takes longer than most queries
+    # Compiling takes longer than most queries.
+    conn.execute("select set_config('statement_timeout', '5s', true), set_config('jit', 'off', true)")
     try:
         return _Finding(conn, sight, order, after, limit).run(condition, files or {})
     except psycopg.errors.QueryCanceled as error:

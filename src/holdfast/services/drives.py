@@ -30,7 +30,7 @@ _NO_MOUNTS: Final[Row] = {
 def drive_list(archive: Archive) -> list[Drive]:
     """Return all drives of the library, in its order. Raises LibraryUnavailable."""
     kinds = archive.library.drive_kinds()
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         totals = {
             row.pop("drive"): row for row in mounts.all(conn, "of_drives", site=archive.site, failures=list(FAILURES))
         }
@@ -120,7 +120,7 @@ def survey_drives(archive: Archive, conn: Connection) -> None:
 
 def mount_list(archive: Archive, *, tape: str | None, drive: str | None, before: int | None, limit: int) -> list[Mount]:
     """Return mounts, the newest first, older than the one with the id `before`."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = mounts.all(conn, "page", site=archive.site, tape=tape, drive=drive, before=before, limit=limit)
     return [Mount(**{key: row[key] for key in Mount.model_fields}) for row in rows]
 

@@ -103,7 +103,7 @@ def by_certificate(archive: Archive, *, subject: str, issuer: str, label: str) -
 
 def credential_list(archive: Archive, name: str) -> list[Credential]:
     """Return how a person is recognised. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         if people.first(conn, "by_name", name=name) is None:
             raise NotFound(kind="person", name=name)
         return [Credential(**row) for row in credentials.all(conn, "all_of", person=name)]

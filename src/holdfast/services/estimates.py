@@ -74,7 +74,7 @@ def arrivals(archive: Archive, asked: Iterable[str]) -> Mapping[str, Arrival]:
     if not wanted:
         return {}
     with _LOOKING:
-        with archive.database.transaction() as conn:
+        with archive.database.reading() as conn:
             line = requests.first(conn, "line")
         look = _LOOKS.get(archive.database)
         if look is None or look.line != line or time.monotonic() - look.at > _FRESH:

@@ -22,7 +22,7 @@ _USUAL_NOTICE: Final = terms()["notice_days"][0]  # days, of profiles that were 
 
 def sharing(archive: Archive, dataset: str) -> Sharing:
     """Return who has a role to a dataset. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = dataset_row(conn, dataset)
         found = [Grant(**grant) for grant in grants.all(conn, "of_dataset", dataset=dataset)]
     return Sharing(dataset=dataset, owner=row["owner"], group=row["group"], grants=found)

@@ -29,14 +29,14 @@ def may_in_group(archive: Archive, person: Person, action: Action, group: str) -
         raise NotFound(kind="group", name=group)
     if not allowed(person, action, roles):
         raise NotAllowed(action=RIGHTS[action].does)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         group_row(conn, group)
 
 
 def group_list(archive: Archive, person: Person, *, after: str, limit: int) -> list[Group]:
     """Return groups by name, after a name: those of a person, or all for who operates the archive."""
     names = None if allowed(person, "belong", ()) else list(person.groups)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = groups.all(conn, "page", after=after, limit=limit, names=names)
     return [Group(**{key: row[key] for key in Group.model_fields}) for row in rows]
 
@@ -44,7 +44,7 @@ def group_list(archive: Archive, person: Person, *, after: str, limit: int) -> l
 def group(archive: Archive, name: str, person: Person) -> GroupDetail:
     """Return a group, with its members for who may change them or operates the archive. Raises NotFound."""
     knows = allowed(person, "operate", ()) or allowed(person, "lead", _roles(person, name))
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = group_row(conn, name)
         members = [Member(**member) for member in groups.all(conn, "members", group=name)]
     return GroupDetail(**{key: row[key] for key in Group.model_fields}, members=members if knows else None)

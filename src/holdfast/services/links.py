@@ -65,13 +65,13 @@ def add(archive: Archive, dataset: str, wish: NewLink, *, path: bytes, person: s
 
 def of_dataset(archive: Archive, dataset: str) -> list[Link]:
     """Return all links of a dataset, the newest first, without their secrets."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return [_told(row) for row in links.all(conn, "of_dataset", dataset=dataset)]
 
 
 def dataset_of(archive: Archive, link: str) -> str:
     """Return which dataset a link is of. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = links.first(conn, "by_id", id=link)
     if row is None:
         raise NotFound(kind="link", name=link)
@@ -91,7 +91,7 @@ def revoke(archive: Archive, link: str, *, person: str) -> Link:
 
 def uses(archive: Archive, link: str) -> list[LinkUse]:
     """Return the newest uses of a link."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = links.all(conn, "uses", id=link, limit=_USES)
     return [LinkUse(at=row["at"], address=row["address"], path=printable(bytes(row["what"]))) for row in rows]
 
@@ -99,7 +99,7 @@ def uses(archive: Archive, link: str) -> list[LinkUse]:
 def opened(archive: Archive, secret: str, password: str | None) -> Opening:
     """Return what a link opens. Raises NotFound, in the same words for all that are not good; PasswordNeeded (password)."""
     args = {"digest": digest(secret), "failures": _FAILURES, "pause": _PAUSE}
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = links.first(conn, "good", **args)
     if row is None:
         raise NotFound(kind="link", name="like this, or it has ended")

@@ -34,7 +34,7 @@ def by_hand(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def current(archive: Archive, dataset: str) -> Metadata:
     """Return all metadata of a dataset, with who set each key last. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = metadata.first(conn, "current", dataset=dataset)
         if row is None:
             raise NotFound(kind="dataset", name=dataset)
@@ -116,7 +116,7 @@ def history(
 ) -> ChangePage:
     """Return changes of a dataset's metadata, or of one key, the newest first. Raises NotFound."""
     version, at_key = before or (None, None)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         if datasets.first(conn, "by_id", id=dataset) is None:
             raise NotFound(kind="dataset", name=dataset)
         rows = metadata.all(conn, "history", dataset=dataset, key=key, before=version, before_key=at_key, limit=limit)

@@ -51,13 +51,13 @@ def offered(conn: Connection, name: str, *, role: str) -> Profile:
 
 def listed(archive: Archive, *, retired: bool) -> list[Row]:
     """Return the newest version of each profile, by name."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return profiles.all(conn, "offered", retired=retired)
 
 
 def versions(archive: Archive, name: str) -> list[Row]:
     """Return all versions of a profile, the oldest first. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = profiles.all(conn, "versions", name=name)
     if not rows:
         raise NotFound(kind="profile", name=name)

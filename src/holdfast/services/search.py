@@ -35,7 +35,7 @@ def find(
     if len(keys) > _FACETS_MOST:
         raise InvalidInput(what=f"Facets are counted for at most {_FACETS_MOST} keys.")
     files = _with_files(archive, condition, sight)
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn, conn.transaction():
         hits = catalogue.find(
             conn, condition, sight=sight, limit=limit, order=order, after=_place(order, after), files=files
         )
@@ -81,7 +81,7 @@ def _with_files(archive: Archive, condition: Condition, sight: Sequence[str] | N
     """Return for each name of a file that a condition asks for which datasets have one."""
     found: dict[str, list[str]] = {}
     for name in _file_names(condition):
-        with archive.database.transaction() as conn:
+        with archive.database.reading() as conn:
             places = listings.find_name(conn, name.encode("utf-8", "surrogateescape"), limit=_FILES_MOST, sight=sight)
         if len(places) == _FILES_MOST:
             raise InvalidInput(what=f"There are {_FILES_MOST} files called {name!r} or more. Ask for another name.")
@@ -117,7 +117,7 @@ def keep(archive: Archive, name: str, wish: SavedWish, *, person: str) -> Saved:
 
 def kept(archive: Archive, name: str, *, person: str) -> Saved:
     """Return a search that a person keeps. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = saved.first(conn, "one", person=person, name=name)
     if row is None:
         raise NotFound(kind="saved search", name=name)
@@ -126,7 +126,7 @@ def kept(archive: Archive, name: str, *, person: str) -> Saved:
 
 def all_kept(archive: Archive, *, person: str) -> SavedPage:
     """Return all searches that a person keeps."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return SavedPage(items=[Saved(**row) for row in saved.all(conn, "of", person=person)])
 
 

@@ -15,7 +15,7 @@ _PAGE: Final = 5000  # packages fetched at once for a whole table
 
 def statistics(archive: Archive) -> Statistics:
     """Return the whole archive in numbers."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = numbers.first(conn, "statistics") or {}
     used, begun = row.pop("used"), row.pop("begun")
     written = row["copies_verified"] + row["copies_lost"]
@@ -29,7 +29,7 @@ def statistics(archive: Archive) -> Statistics:
 
 def package_table(archive: Archive, *, search: str = "", after: str = "", limit: int = 100) -> PackageTable:
     """Return packages after the id `after`; `search` is part of a name, a dataset, or a tape."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         rows = numbers.all(conn, "packages", search=search, after=after, limit=limit)
     items = []
     for row in rows:

@@ -35,13 +35,13 @@ _TOLD: Final = (
 
 def tape_list(archive: Archive) -> list[Tape]:
     """Return all tapes that were ever in use, by serial."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return [Tape(**_fields(row)) for row in tapes.all(conn, "used", serial=None)]
 
 
 def tape(archive: Archive, serial: str) -> TapeDetail:
     """Return all that is known of a tape, without mounting it. Raises NotFound."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = _row(conn, serial)
         held = [Count(**count) for count in tapes.all(conn, "held", serial=serial)]
         undecided = [drive for tape, drive in verdict(archive, conn).undecided if tape == serial]

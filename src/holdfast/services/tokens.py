@@ -115,7 +115,7 @@ def another(
 
 def token_list(archive: Archive, person: str, *, ended: bool) -> list[Token]:
     """Return the tokens of a person, the newest first; `ended`: also those that are good no more."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return [Token(**_told(row)) for row in tokens.all(conn, "of_person", person=person, ended=ended, limit=_LISTED)]
 
 

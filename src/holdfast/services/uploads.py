@@ -115,7 +115,7 @@ def begin(
 
 def upload_row(archive: Archive, ident: str) -> Row:
     """Return an upload. Raises NotFound, also when it has expired."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         row = uploads.first(conn, "by_id", id=ident)
     if row is None:
         raise NotFound(kind="upload", name=ident)
@@ -132,7 +132,7 @@ def end(archive: Archive, ident: str) -> None:
 
 def of_dataset(archive: Archive, dataset: str) -> list[Row]:
     """Return the uploads into a dataset that have not ended."""
-    with archive.database.transaction() as conn:
+    with archive.database.reading() as conn:
         return uploads.all(conn, "of_dataset", dataset=dataset)
 
 
