@@ -112,6 +112,34 @@ def test_an_upload_that_brings_nothing_is_given_up(site: SmallSite) -> None:
     assert site.rows("select 1 from upload") == []
 
 
+def test_an_upload_that_trickles_is_given_up(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    with client_of(site, stretch=0.5, patience=0.3) as api, ExitStack() as stack:
+        opened = dangling(stack, api, putting(api, dataset, "a"))
+        opened.settimeout(0.05)
+        said = b""
+        for _ in range(200):  # 10 seconds
+            with suppress(TimeoutError):
+                said = opened.recv(65536)
+                break
+            opened.sendall(b"x")
+        assert said.startswith(b"HTTP/1.1 422")
+    assert site.rows("select 1 from upload") == []
+
+
+def test_an_upload_that_goes_on_may_take_its_time(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    with client_of(site, stretch=1) as api, ExitStack() as stack:
+        opened = dangling(stack, api, putting(api, dataset, "a").replace("100000", str(7 * 65536 + 1)))
+        opened.settimeout(0.2)
+        for _ in range(7):
+            with pytest.raises(TimeoutError):
+                opened.recv(1)
+            opened.sendall(bytes(65536))
+        opened.settimeout(30)
+        assert opened.recv(65536).startswith(b"HTTP/1.1 201")
+
+
 def test_what_an_upload_brought_before_it_was_given_up_counts(site: SmallSite) -> None:
     dataset = site.open_dataset()
     with client_of(site, stall=0.3, patience=0.3) as api, ExitStack() as stack:
