@@ -39,7 +39,7 @@ from holdfast.web.api import (
     uploads,
 )  # fmt: skip
 from holdfast.web.body import AT_ONCE
-from holdfast.web.connection import PATIENCE, Connection
+from holdfast.web.connection import PATIENCE, UNREAD, Connection
 from holdfast.web.routing import PREFIX
 from holdfast.web.tls import serving
 
@@ -133,10 +133,12 @@ def serve(archive: Archive) -> None:
     uvicorn.Server(server_config(create_app(archive), web)).run()
 
 
-def server_config(app: FastAPI, web: Web, *, patience: float = PATIENCE, **more: Any) -> uvicorn.Config:
-    """Return how `app` is served; `patience`: seconds for the head of a request. Raises SettingsError."""
+def server_config(
+    app: FastAPI, web: Web, *, patience: float = PATIENCE, unread: float = UNREAD, **more: Any
+) -> uvicorn.Config:
+    """Return how `app` is served; `patience`, `unread`: seconds, as for `Connection`. Raises SettingsError."""
     how: dict[str, Any] = {"host": web.host, "port": web.port, "http": Connection, **serving(web), **more}
-    how["http"] = partial(how["http"], patience=patience)
+    how["http"] = partial(how["http"], patience=patience, unread=unread)
     return uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5, **how
     )  # fmt: skip
