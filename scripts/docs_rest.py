@@ -31,7 +31,8 @@ attempts) has `Retry-After` in seconds. 503 with `Retry-After` means that the ca
 receives as many uploads already as it can.
 
 **Time.** A request has to say within 20 seconds what it wants, in 512 KB of headers at most; a body of which nothing comes for 60
-seconds is given up.
+seconds, or less than 64 KiB in five minutes while it is not whole, is given up. So is an answer of which less than 1 MiB is taken in
+five minutes; files can be asked for from where they stopped (`Range`).
 
 **Lists** come in pages. `next` in the answer is the `cursor` of the next page; it is opaque, and null behind the last page.
 The event feed is different: its `next` is always there and is given back as `after`, also when there was nothing new.

@@ -14,6 +14,12 @@ eppn = 1.3.6.1.4.1.5923.1.1.1.6
 [req]
 distinguished_name = dn
 [dn]
+[ca]
+default_ca = here
+[here]
+database = index.txt
+default_md = sha256
+default_crl_days = 2
 """
 _KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-utf8", "-config", "req.cnf")
 
@@ -54,3 +60,12 @@ class Authority:
         both = self.folder / f"{name}.pem"
         both.write_text((self.folder / f"{name}.crt").read_text() + (self.folder / f"{name}.key").read_text())
         return both
+
+    def revoke(self, *certificates: Path, until: str = "") -> str:
+        """Return its list, with these added to those that were revoked before; `until` as OpenSSL writes a time."""
+        (self.folder / "index.txt").touch()
+        signing = ("ca", "-config", "req.cnf", "-cert", "ca.pem", "-keyfile", "ca.key")
+        for file in certificates:
+            openssl(*signing, "-revoke", file, at=self.folder)
+        span = ("-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", until) if until else ()
+        return openssl(*signing, "-gencrl", *span, at=self.folder)

@@ -15,18 +15,20 @@ import uvicorn
 from holdfast.testing.proxy import free_port
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import create_app, server_config
-from holdfast.web.connection import PATIENCE
+from holdfast.web.connection import PATIENCE, UNREAD
 
 
 @contextmanager
-def served(site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, **limits: Any) -> Iterator[int]:
+def served(
+    site: SmallSite, *, port: int | None = None, patience: float = PATIENCE, unread: float = UNREAD, **limits: Any
+) -> Iterator[int]:
     """Serve an archive on a port of its own, which is yielded, in the way its settings want.
 
     `limits` are those of `create_app`.
     """
     port = port or free_port()
     config = server_config(
-        create_app(site.archive, **limits), site.archive.settings.web, host="127.0.0.1", port=port, patience=patience,
+        create_app(site.archive, **limits), site.archive.settings.web, host="127.0.0.1", port=port, patience=patience, unread=unread,
         lifespan="off",
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import threading
 from pathlib import Path
 
@@ -149,12 +148,34 @@ def test_a_link_in_the_place_of_a_file_or_folder_is_not_followed(site: SmallSite
     assert (found.values, report.read, report.failed) == ({}, 0, 2)
 
 
-def test_p8_a_source_that_is_gone_ends_it_and_its_place_is_not_told(site: SmallSite) -> None:
+def test_p9_a_source_that_is_away_is_waited_for_and_its_place_is_not_told(site: SmallSite) -> None:
     dataset = packed(site, "fits/valid/20131104_183_dl3.fits")
-    shutil.rmtree(site.sources / "run")
+    folder, away = site.sources / "run", site.sources / "away"
+    folder.rename(away)
+    for tries in (1, 2):
+        site.drain(hurry=False)
+        (pending,) = site.show(dataset).pending
+        assert pending.problem
+        assert pending.problem.sentence == "Its folder cannot be opened: No such file or directory."
+        assert (pending.problem.tries, pending.problem.who) == (tries, "operator")
+        assert site.hurry() == 1
+    assert site.show(dataset).level == "preserved"
+    away.rename(folder)
+    site.drain()
+    assert site.show(dataset).pending == []
+    assert known(site, dataset)[0].values["fits:TELESCOP"] == "FACT"
+
+
+def test_p8_a_source_that_stays_away_is_given_up(site: SmallSite) -> None:
+    dataset = packed(site, "fits/valid/20131104_183_dl3.fits")
+    (site.sources / "run").rename(site.sources / "away")
+    extract(site.archive, dataset)
+    assert site.show(dataset).pending[-1].problem
+    site.rows("update dataset set closed_at = now() - interval '7 days'")
     site.drain()
     report = known(site, dataset)[1]
     assert (report.looked, report.note) == (0, "Its folder cannot be opened: No such file or directory.")
+    assert not site.show(dataset).pending
 
 
 def test_nothing_waits_for_the_reading_and_a_release_ends_it(site: SmallSite) -> None:

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import socket
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -112,6 +115,34 @@ def test_an_upload_that_brings_nothing_is_given_up(site: SmallSite) -> None:
     assert site.rows("select 1 from upload") == []
 
 
+def test_an_upload_that_trickles_is_given_up(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    with client_of(site, stretch=0.5, patience=0.3) as api, ExitStack() as stack:
+        opened = dangling(stack, api, putting(api, dataset, "a"))
+        opened.settimeout(0.05)
+        said = b""
+        for _ in range(200):  # 10 seconds
+            with suppress(TimeoutError):
+                said = opened.recv(65536)
+                break
+            opened.sendall(b"x")
+        assert said.startswith(b"HTTP/1.1 422")
+    assert site.rows("select 1 from upload") == []
+
+
+def test_an_upload_that_goes_on_may_take_its_time(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    with client_of(site, stretch=1) as api, ExitStack() as stack:
+        opened = dangling(stack, api, putting(api, dataset, "a").replace("100000", str(7 * 65536 + 1)))
+        opened.settimeout(0.2)
+        for _ in range(7):
+            with pytest.raises(TimeoutError):
+                opened.recv(1)
+            opened.sendall(bytes(65536))
+        opened.settimeout(30)
+        assert opened.recv(65536).startswith(b"HTTP/1.1 201")
+
+
 def test_what_an_upload_brought_before_it_was_given_up_counts(site: SmallSite) -> None:
     dataset = site.open_dataset()
     with client_of(site, stall=0.3, patience=0.3) as api, ExitStack() as stack:
@@ -147,3 +178,35 @@ def test_a_server_receives_so_many_uploads_at_a_time_and_says_so(site: SmallSite
             assert int(refused.headers["Retry-After"]) > 0
             assert api.get(f"{PREFIX}/datasets/{dataset}").status_code == 200
         wait_for(lambda: put().status_code == 201, "they hung up")
+
+
+@pytest.mark.parametrize("place", ["content/a", "bundle?format=tar", "bundle?format=zip"])
+def test_a_client_that_does_not_take_what_it_asked_for_is_given_up(site: SmallSite, place: str) -> None:
+    dataset = site.archive_folder({"a": bytes(16 << 20)})  # more than the network holds on the way
+    site.drain()
+
+    def held() -> bool:
+        """Say whether the file is open."""
+        found = []
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(os.readlink(descriptor))
+        return f"{site.sources / 'run' / 'a'}" in found
+
+    with client_of(site, unread=0.5) as api, ExitStack() as stack:
+        gc.disable()
+        stack.callback(gc.enable)
+        opened = stack.enter_context(socket.socket())
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened.connect((api.base_url.host, api.base_url.port))
+        opened.sendall(
+            f"GET {PREFIX}/datasets/{dataset}/{place} HTTP/1.1\r\nHost: archive\r\n"
+            f"Authorization: {api.headers['Authorization']}\r\n\r\n".encode()
+        )
+        assert opened.recv(100).startswith(b"HTTP/1.1 200")
+        wait_for(held, "the file is sent")
+        wait_for(lambda: not held(), "it is given up")
+        opened.settimeout(10)
+        with suppress(ConnectionResetError):
+            assert sum(iter(lambda: len(opened.recv(1 << 20)), 0)) < 16 << 20
+        assert api.get(f"{PREFIX}/datasets/{dataset}/{place}").is_success  # it reads

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from served import served
 from holdfast.client import Client
 from holdfast.errors import Refused, SettingsError, Unreachable
 from holdfast.identity.certificate import common_name, names_in
-from holdfast.testing.program import Up
+from holdfast.testing.program import Up, wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.tls import serving
 
@@ -158,11 +160,16 @@ def test_files_that_are_no_certificates_are_told(make_site: Callable[..., SmallS
     openssl("pkey", "-in", good, "-aes128", "-passout", "pass:secret", "-out", locked, at=authority.folder)
     for settings, says in (
         ({"client_ca": str(authority.file)}, "need web.certificate"),
+        ({"certificate": str(good), "client_crl": "/no/such.pem"}, "web.client_crl needs web.client_ca"),
         ({"certificate": "/no/such.pem"}, r"web.certificate, web.key: /no/such.pem cannot be used: .*No such file"),
         ({"certificate": str(good), "key": str(authority.folder / "ca.key")}, "cannot be used"),
         ({"certificate": str(authority.folder / "0.crt"), "key": str(locked)}, "without a password"),
         ({"certificate": str(good), "client_ca": "/no/such.pem"}, "web.client_ca: /no/such.pem cannot be used"),
         ({"certificate": str(good), "client_ca": str(authority.folder / "ca.key")}, "web.client_ca"),
+        (
+            {"certificate": str(good), "client_ca": str(authority.file), "client_crl": str(authority.file)},
+            r"web.client_crl: .* has no revocation list",
+        ),
     ):
         site = make_site(**{f"web__{key}": value for key, value in settings.items()})
         with pytest.raises(SettingsError, match=says):
@@ -170,6 +177,135 @@ def test_files_that_are_no_certificates_are_told(make_site: Callable[..., SmallS
     for how, says in (({"ca": "/no/such.pem"}, "authorities in /no/such.pem"), ({"certificate": "/no.pem"}, "/no.pem")):
         with pytest.raises(SettingsError, match=says):
             Client("https://127.0.0.1:1", **how)
+
+
+def test_a_renewed_certificate_is_used_at_once_and_cuts_no_connection(
+    make_site: Callable[..., SmallSite], authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Authority(tmp_path, "others")
+    old, new = (maker.issue("/CN=127.0.0.1", server=True).read_text() for maker in (authority, other))
+    file = tmp_path / "server.pem"
+    file.write_text(old)
+    site = make_site(web__certificate=str(file))
+
+    def asked(maker: Authority, name: str | None = None) -> bool:
+        """Say whether the server is believed; also those are served who do not say whom they call (SNI)."""
+        context = ssl.create_default_context(cafile=str(maker.file))
+        context.check_hostname = False
+        with socket.create_connection(("127.0.0.1", port)) as plain:
+            try:
+                context.wrap_socket(plain, server_hostname=name).close()
+            except ssl.SSLCertVerificationError:
+                return False
+        return True
+
+    with served(site) as port, Client(f"https://127.0.0.1:{port}", ca=str(authority.file)) as before:
+        assert list(before.datasets()) == []
+        for broken in (new[:300], new[: new.index("-----BEGIN PRIVATE")], new[:-60], ""):
+            file.write_text(broken)
+            assert asked(authority)
+            assert asked(authority, "archive.example.org")
+        file.unlink()
+        assert asked(authority)
+        told = [record.message for record in caplog.records if record.name == "holdfast.web.tls"]
+        assert told
+        assert len(told) == len(set(told))
+        assert all("cannot be used" in message and "used as they were before" in message for message in told)
+        file.write_text(new)
+        wait_for(lambda: asked(other), "what could not be used is tried again")
+        assert asked(other, "archive.example.org")
+        assert not asked(authority)
+        assert list(before.datasets()) == []  # on the connection that it has
+
+
+def test_a_revoked_certificate_is_refused(
+    secured: Callable[..., SmallSite], authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = tmp_path / "lists.pem"
+    lists.write_text(authority.revoke())
+    site = secured(web__client_crl=str(lists))
+    marie, pierre = (str(authority.issue(subject)) for subject in (MARIE, "/C=FR/O=Radium/CN=Pierre Curie"))
+    with served(site) as port:
+
+        def admitted(certificate: str | None) -> bool:
+            with Client(f"https://127.0.0.1:{port}", ca=str(authority.file), certificate=certificate) as client:
+                try:
+                    return list(client.datasets()) == []
+                except Unreachable:
+                    return False
+
+        assert admitted(marie)
+        assert admitted(pierre)
+        again = authority.revoke(Path(marie))
+        lists.write_text(again * 2)  # some programs write each list twice
+        assert not admitted(marie)
+        assert admitted(pierre)
+        assert admitted(None)
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+        # A list that is out of date says nothing of what was revoked since.
+        lists.write_text(authority.revoke(until="20200201000000Z"))
+        assert not admitted(pierre)
+        assert admitted(None)
+        lists.write_text(Authority(tmp_path, "others").revoke())
+        assert not admitted(pierre)
+        told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+        assert [message.split(": ")[1] for message in told] == [
+            f"the list of CN=ours,DC=org in {lists} was good until 2020-02-01 00:00 UTC",
+            f"{lists} has no list of CN=ours,DC=org",
+        ]
+        lists.write_text(authority.revoke())
+        assert admitted(pierre)
+        assert not admitted(marie)
+
+
+@pytest.mark.parametrize(("version", "resumed"), [(ssl.TLSVersion.TLSv1_2, True), (ssl.TLSVersion.TLSv1_3, False)])
+def test_a_session_ends_with_the_certificate_that_began_it(
+    secured: Callable[..., SmallSite],
+    authority: Authority,
+    tmp_path: Path,
+    version: ssl.TLSVersion,
+    *,
+    resumed: bool,
+) -> None:
+    lists = tmp_path / "lists.pem"
+    lists.write_text(authority.revoke())
+    marie = authority.issue(MARIE)
+    context = ssl.create_default_context(cafile=str(authority.file))
+    context.minimum_version = context.maximum_version = version
+    context.load_cert_chain(marie)
+    with served(secured(web__client_crl=str(lists))) as port:
+
+        def asked(session: ssl.SSLSession | None = None) -> tuple[ssl.SSLSession | None, bool | None]:
+            with (
+                socket.create_connection(("127.0.0.1", port)) as plain,
+                context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as sock,
+            ):
+                sock.sendall(f"GET {PREFIX}/health HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                if not sock.recv(4096).startswith(b"HTTP/1.1 200"):
+                    raise ConnectionResetError
+                return sock.session, sock.session_reused
+
+        session, _ = asked()
+        assert asked(session)[1] is resumed
+        lists.write_text(authority.revoke(marie))
+        with pytest.raises((ssl.SSLError, ConnectionResetError)):
+            asked(session)
+
+
+def test_another_authority_is_believed_at_once(
+    secured: Callable[..., SmallSite], authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "others")
+    marie, ours = str(other.issue(MARIE)), authority.file.read_text()
+    with served(secured()) as port:
+        url = f"https://127.0.0.1:{port}"
+        believed = tmp_path / "ours.pem"
+        believed.write_text(ours)
+        with Client(url, ca=str(believed), certificate=marie) as client, pytest.raises(Unreachable):
+            client.login_by_certificate()
+        authority.file.write_text(ours + other.file.read_text())
+        with Client(url, ca=str(believed), certificate=marie) as client:
+            assert client.login_by_certificate().person == "marie.curie"
 
 
 def test_a_whole_archive_serves_by_https(authority: Authority, tmp_path: Path) -> None:

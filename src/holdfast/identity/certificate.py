@@ -7,6 +7,8 @@ So a person has one credential, whether a proxy or we ourselves checked the cert
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from cryptography import x509
@@ -23,6 +25,7 @@ _SHORT: Final = {
 }  # fmt: skip
 _SPECIAL: Final = b',+"\\<>;'
 _ESCAPED: Final = re.compile(rb"\\([0-9A-Fa-f]{2})|\\(.)", re.DOTALL)
+_LIST: Final = re.compile("-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 _PART: Final = re.compile(r"(?:\\.|[^,+/\\])+", re.DOTALL)  # also of the older form with slashes
 
 
@@ -33,6 +36,16 @@ def names_in(pem: str) -> tuple[str, str]:
         return _written(certificate.subject), _written(certificate.issuer)
     except (ValueError, x509.InvalidVersion):  # OpenSSL takes more than the standard allows
         return "", ""
+
+
+def lists_in(pem: str) -> Iterator[tuple[str, datetime]]:
+    """Yield issuer and end of each revocation list in a PEM file, but for those that cannot be read."""
+    for block in _LIST.findall(pem):
+        try:
+            found = x509.load_pem_x509_crl(block.encode("ascii"))
+            yield _written(found.issuer), found.next_update_utc or datetime.max.replace(tzinfo=UTC)
+        except (ValueError, x509.InvalidVersion):  # OpenSSL may take it
+            continue
 
 
 def common_name(name: str) -> str:

@@ -15,7 +15,7 @@ import stat
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from typing import Final
@@ -35,7 +35,7 @@ Entries = Callable[[], Iterable[tuple[str, Packed]]]
 Opener = Callable[[str, Packed], AbstractContextManager[int]]
 
 
-def checksums(entries: Iterable[tuple[str, Packed]], *, folder: bytes = b"") -> Iterator[bytes]:
+def checksums(entries: Iterable[tuple[str, Packed]], *, folder: bytes = b"") -> Generator[bytes, None, None]:
     """Yield a line for each file, as `sha512sum -c` reads them, with `folder` before each path; many at a time."""
     lines = _lines(entries, folder)
     while some := b"".join(islice(lines, _LINES)):
@@ -52,7 +52,7 @@ def _lines(entries: Iterable[tuple[str, Packed]], folder: bytes) -> Iterator[byt
         yield (b"\\" if escaped != path else b"") + packed.file_digest.hex().encode() + b"  " + escaped + b"\n"
 
 
-def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
+def tar(name: str, entries: Entries, opened: Opener) -> Generator[bytes, None, None]:
     """Yield a tar of GNU format, which takes any name and size. Raises DigestMismatch, SourceChanged, SourceUnreadable."""
     folder = name.encode()
     for dataset, packed in entries():
@@ -76,7 +76,7 @@ def tar(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
     yield bytes(2 * tarfile.BLOCKSIZE)
 
 
-def zipped(name: str, entries: Entries, opened: Opener) -> Iterator[bytes]:
+def zipped(name: str, entries: Entries, opened: Opener) -> Generator[bytes, None, None]:
     """Yield a zip without compression; names that are not UTF-8 are written as they are shown. Raises as `tar`."""
     out = _Taken()
     with zipfile.ZipFile(out, "w") as archive:

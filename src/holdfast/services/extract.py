@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
@@ -41,6 +41,8 @@ _READ: Final = 1_000  # of those, whose headers are read
 _KEYS: Final = 256  # of one dataset: each is one to search for
 _NAMED: Final = 100  # files in the report
 _SECONDS: Final = 600.0  # for one dataset: others wait behind it
+# How long after it is closed a folder may be away: a mount is missed and mended within a week, also over a long weekend.
+_AWAY: Final = timedelta(days=7)
 
 
 @dataclass
@@ -82,14 +84,22 @@ def extract(archive: Archive, dataset: str) -> None:
             with opened_root(bytes(row["source"])) as root:
                 _look(archive, root, entries, report)
         except SourceUnreadable as error:  # where the folder is, is not told to all who may see the dataset (P8)
-            report.notes.append(f"Its folder cannot be opened: {error.details['why']}.")
+            why = f"Its folder cannot be opened: {error.details['why']}."
+            if not row["closed_at"] or datetime.now(UTC) - row["closed_at"] < _AWAY:
+                _wait(archive, row, OperatorNeeded(what=why))
+                return
+            report.notes.append(why)
         except OperatorNeeded as error:
-            with archive.database.transaction() as conn:
-                waiting = described(error, row["extraction_problem"])["problem"]
-                datasets.run(conn, "extraction_waits", id=dataset, problem=waiting)
+            _wait(archive, row, error)
             return
         if not archive.stopping.is_set():  # else what was not read yet would never be
             _commit(archive, row, report)
+
+
+def _wait(archive: Archive, row: Row, error: OperatorNeeded) -> None:
+    with archive.database.transaction() as conn:
+        waiting = described(error, row["extraction_problem"])["problem"]
+        datasets.run(conn, "extraction_waits", id=row["id"], problem=waiting)
 
 
 def _files(conn: Connection, dataset: str) -> Iterator[Entry]:

@@ -60,6 +60,10 @@ class Web:
     client_ca: str = setting(
         "", "A PEM file with the authorities whose client certificates are credentials.", unless="none are asked for"
     )
+    client_crl: str = setting(
+        "", "A PEM file with the revocation lists (CRL) of all these authorities; without a current one of it, no certificate "
+        "of an authority is good.", unless="no certificate counts as revoked",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from functools import partial
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ from holdfast.web.api import (
     uploads,
 )  # fmt: skip
 from holdfast.web.body import AT_ONCE
-from holdfast.web.connection import PATIENCE, Connection
+from holdfast.web.connection import PATIENCE, UNREAD, Connection
 from holdfast.web.routing import PREFIX, Directory
 from holdfast.web.tls import serving
 
@@ -48,6 +49,9 @@ NOUNS: Final = (
 )  # fmt: skip
 _BODY_LIMIT: Final = 16 << 20  # bytes: 10,000 paths of 1 KB and some
 _STALL: Final = 60.0  # seconds
+# A byte now and then would keep one of the few places for uploads as well as a file does.
+_LEAST: Final = 64 << 10  # bytes: the worst line that people use brings them in ten seconds
+_STRETCH: Final = 300.0  # seconds for those: it may be away for most of them
 # Routes that take files: they write what comes to disk as it comes, and know before how much it will be.
 _FILES = re.compile(rf"(PUT|POST) {PREFIX}/datasets/[^/]+/files(/.*)?|(POST|PATCH) {PREFIX}/uploads(/.*)?", re.DOTALL)
 
@@ -55,9 +59,9 @@ _FILES = re.compile(rf"(PUT|POST) {PREFIX}/datasets/[^/]+/files(/.*)?|(POST|PATC
 class BodyLimit:
     """Refuses bodies over the limit, whatever their header says, and gives up those that do not come."""
 
-    def __init__(self, app: ASGIApp, *, stall: float) -> None:
-        """Wrap `app`; after `stall` seconds without a byte the client counts as gone."""
-        self._app, self._stall = app, stall
+    def __init__(self, app: ASGIApp, *, stall: float, stretch: float) -> None:
+        """Wrap `app`; after `stall` seconds without a byte, or `stretch` seconds with few, the client counts as gone."""
+        self._app, self._stall, self._stretch = app, stall, stretch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count the body as it comes."""
@@ -66,18 +70,23 @@ class BodyLimit:
             return
         limit = None if _FILES.fullmatch(f"{scope['method']} {scope['path']}") else _BODY_LIMIT
         seen, more = 0, True
+        least, left = _LEAST, self._stretch
 
         async def counted() -> Message:
-            nonlocal seen, more
+            nonlocal seen, more, least, left
             if not more:
                 return await receive()
+            begun = time.monotonic()
             try:
-                async with asyncio.timeout(self._stall):
+                async with asyncio.timeout(min(self._stall, left)):
                     message = await receive()
             except TimeoutError:
                 return {"type": "http.disconnect"}
+            left -= time.monotonic() - begun  # the time that it takes us to write is not the client's
             more = message.get("more_body", False)
             seen += len(message.get("body", b""))
+            if seen >= least:
+                least, left = seen + _LEAST, self._stretch
             if limit and seen > limit:
                 return {"type": "http.disconnect"}
             return message
@@ -90,10 +99,13 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
 
-def create_app(archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STALL) -> FastAPI:
+def create_app(
+    archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STALL, stretch: float = _STRETCH
+) -> FastAPI:
     """Return the application over one archive.
 
-    It receives so many uploads `at_once`, and gives a body up after `stall` seconds without a byte.
+    It receives so many uploads `at_once`, and gives a body up after `stall` seconds without a byte, or `stretch` seconds
+    with next to none.
     """
     app = FastAPI(
         title="Holdfast",
@@ -108,7 +120,7 @@ def create_app(archive: Archive, *, at_once: int = AT_ONCE, stall: float = _STAL
     app.state.at_once, app.state.receiving = at_once, 0
     problems.install(app)
     problems.describe(app)
-    app.add_middleware(BodyLimit, stall=stall)
+    app.add_middleware(BodyLimit, stall=stall, stretch=stretch)
     for module in NOUNS:
         app.router.routes.extend(module.router.routes)  # as they are: `include_router` has each matched twice
     app.router.middleware_stack = Directory(app.router)
@@ -122,10 +134,12 @@ def serve(archive: Archive) -> None:
     uvicorn.Server(server_config(create_app(archive), web)).run()
 
 
-def server_config(app: FastAPI, web: Web, *, patience: float = PATIENCE, **more: Any) -> uvicorn.Config:
-    """Return how `app` is served; `patience`: seconds for the head of a request. Raises SettingsError."""
+def server_config(
+    app: FastAPI, web: Web, *, patience: float = PATIENCE, unread: float = UNREAD, **more: Any
+) -> uvicorn.Config:
+    """Return how `app` is served; `patience`, `unread`: seconds, as for `Connection`. Raises SettingsError."""
     how: dict[str, Any] = {"host": web.host, "port": web.port, "http": Connection, **serving(web), **more}
-    how["http"] = partial(how["http"], patience=patience)
+    how["http"] = partial(how["http"], patience=patience, unread=unread)
     return uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5, **how
     )  # fmt: skip

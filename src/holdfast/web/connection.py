@@ -12,17 +12,26 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from holdfast.web.problems import unreadable
 
 PATIENCE: Final = 20.0  # seconds for the head of a request: a browser behind a bad line needs one or two
+# The file that is sent stays open meanwhile, and its room in the buffer is not free before it is closed.
+UNREAD: Final = 300.0  # seconds for 1 MiB, in which files are sent: the worst line that people use takes three minutes
 _MOST: Final = 512 << 10  # bytes of a head: more than one read from the network, which may end within the next head
 
 
 class Connection(HttpToolsProtocol):
-    """Hangs up on who does not say what is wanted; uvicorn alone would wait for ever, and remember all that comes."""
+    """Hangs up on who does not say what is wanted, or does not take it.
 
-    def __init__(self, *args: Any, patience: float = PATIENCE, **more: Any) -> None:
-        """`patience`: seconds from the beginning, or the last answer, until the next request has a head."""
+    uvicorn alone would wait for ever, and remember all that comes.
+    """
+
+    def __init__(self, *args: Any, patience: float = PATIENCE, unread: float = UNREAD, **more: Any) -> None:
+        """`patience`: seconds from the beginning, or the last answer, until the next request has a head.
+
+        `unread`: seconds until what was written is taken.
+        """
         super().__init__(*args, **more)
-        self._patience = patience
+        self._patience, self._unread = patience, unread
         self._deadline: TimerHandle | None = None
+        self._taken_by: TimerHandle | None = None
         self._head = 0  # bytes that came of it
         self._in_body = False
 
@@ -63,9 +72,20 @@ class Connection(HttpToolsProtocol):
         if self.cycle.response_complete and not self.transport.is_closing():
             self._wait()
 
+    def pause_writing(self) -> None:
+        """Wait for the client to take what was written."""
+        super().pause_writing()
+        self._taken_by = self.loop.call_later(self._unread, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on, for it was taken."""
+        super().resume_writing()
+        self._taken()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadlines."""
         self._wait_no_more()
+        self._taken()
         super().connection_lost(exc)
 
     def _wait(self) -> None:
@@ -76,3 +96,8 @@ class Connection(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _taken(self) -> None:
+        if self._taken_by is not None:
+            self._taken_by.cancel()
+            self._taken_by = None

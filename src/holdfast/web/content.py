@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
@@ -45,6 +45,20 @@ class _FileResponse(FileResponse):
             await super().__call__(scope, receive, send)
         finally:
             os.close(self._descriptor)
+
+
+class _StreamingResponse(StreamingResponse):
+    """What a generator yields; it is closed, and with it the file that it reads, however the answer ends."""
+
+    def __init__(self, pieces: Generator[bytes, None, None], **how: Any) -> None:
+        self._pieces = pieces
+        super().__init__(pieces, **how)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._pieces.close()
 
 
 def path_of(request: Request, behind: str) -> bytes:
@@ -105,14 +119,14 @@ def bundle_answer(
         return Response(headers=headers, media_type=kind)
     make = bundle.tar if form == "tar" else bundle.zipped
     pieces = make(name, entries, opened)
-    return StreamingResponse(pieces, headers=headers, media_type=kind)
+    return _StreamingResponse(pieces, headers=headers, media_type=kind)
 
 
 def checksums_answer(archive: Archive, chain: Sequence[str], paths: Sequence[bytes], *, name: str) -> Response:
     """Answer with the checksums of files of a dataset, or of a union, as `sha512sum -c` reads them."""
     lines = bundle.checksums(content.entries(archive, chain, paths))
     headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.sha512"'}
-    return StreamingResponse(lines, headers=headers, media_type="text/plain; charset=utf-8")
+    return _StreamingResponse(lines, headers=headers, media_type="text/plain; charset=utf-8")
 
 
 def away(archive: Archive, found: content.Away) -> Response:

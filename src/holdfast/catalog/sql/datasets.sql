@@ -139,7 +139,7 @@ select id from dataset where extraction is null and state in ('closing', 'closed
 order by id limit %(limit)s
 
 -- to_extract --
-select id, source, files, extraction_problem from dataset where id = %(id)s
+select id, source, files, closed_at, extraction_problem from dataset where id = %(id)s
   and extraction is null and state in ('closing', 'closed') and source is not null and source_released_at is null
 
 -- extracted --
