@@ -110,7 +110,7 @@ def test_an_upload_that_brings_nothing_is_given_up(site: SmallSite) -> None:
     with client_of(site, stall=0.3, patience=0.3) as api, ExitStack() as stack:
         said = all_of(dangling(stack, api, putting(api, dataset, "a")))
         assert said.startswith("HTTP/1.1 422")
-        assert "brought nothing for too long" in said
+        assert "brought too little for too long" in said
         assert api.get(f"{PREFIX}/datasets/{dataset}/uploads").json()["items"] == []
     assert site.rows("select 1 from upload") == []
 

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Header, Request
 from psycopg.types.json import Jsonb
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from holdfast.catalog.queries import idempotency
@@ -121,6 +121,6 @@ def once(
             return kind.model_validate_json(json.dumps(known["body"]))
         answer = work(ident)
         with archive.database.transaction() as conn:
-            body = Jsonb(answer.model_dump(mode="json"))
-            idempotency.run(conn, "answered", person=person.name, key=key, body=body)
+            body = TypeAdapter(kind).dump_python(answer, mode="json")  # no more than is told
+            idempotency.run(conn, "answered", person=person.name, key=key, body=Jsonb(body))
         return answer

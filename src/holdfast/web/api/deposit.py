@@ -76,7 +76,7 @@ async def _received(
             return await run_in_threadpool(finished)
         except ClientDisconnect as error:
             raise InvalidInput(
-                what="The connection ended, or brought nothing for too long, before all bytes had come."
+                what="The connection ended, or brought too little for too long, before all bytes had come."
             ) from error
         finally:
             await run_in_threadpool(_forget, receiving)

@@ -169,7 +169,7 @@ async def _take(request: Request, archive: Archive, row: Row, *, offset: int) ->
         return await run_in_threadpool(uploads.upload_row, archive, row["id"])
     except ClientDisconnect as error:
         raise InvalidInput(
-            what="The connection ended, or brought nothing for too long. The upload can go on from where it is."
+            what="The connection ended, or brought too little for too long. The upload can go on from where it is."
         ) from error
     finally:
         await run_in_threadpool(receiving.__exit__, None, None, None)
