@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import resource
 import time
 from functools import partial
 from typing import Any, Final
@@ -131,6 +132,9 @@ def serve(archive: Archive) -> None:
     """Serve until SIGTERM or SIGINT."""
     web = archive.settings.web
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its starting and stopping is told by others
+    # A client is a file, and so is what is sent to it; the usual 1,024 are for programs that still call select().
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     uvicorn.Server(server_config(create_app(archive), web)).run()
 
 
