@@ -142,7 +142,7 @@ class NotAllowed(HoldfastError):
 
     code = "not-allowed"
     template = "You may not {action}."
-    advice = "Sign in with a token that has this right."
+    advice = "Ask somebody who may give you this right, or use a token that has it."
 
 
 class NotSignedIn(NotAllowed):

@@ -14,7 +14,7 @@ from holdfast.cli.credentials import keep
 from holdfast.cli.options import address, client_of, connect, data_option, json_option, on_this_host
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
-from holdfast.errors import InvalidInput, Refused
+from holdfast.errors import Refused
 from holdfast.wire.people import Application, MadeToken
 
 stdin_option = click.option(
@@ -148,19 +148,10 @@ def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_js
     """Ask for an account with the name NAME; an administrator decides."""
     url = _encrypted(address(data))
     new = _ask("Password", from_stdin=True) if from_stdin else _ask_new()
-    try:
-        wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
     with client_of(url) as client:
         found = client.apply(wish)
     give(found) if as_json else say(f"{found.name} can log in once an administrator has approved it.")
-
-
-def wrong(error: ValueError) -> str:
-    """Return what a model does not take, without the value: it may be a password."""
-    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in getattr(error, "errors", list)()]
-    return f"{'; '.join(told)}."
 
 
 def _ask(prompt: str, *, from_stdin: bool) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from holdfast.errors import Refused, SettingsError, Unreachable
+from holdfast.wire.model import wrong
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -62,16 +63,24 @@ class Connection:
 
     def _get(self, route: str, kind: type[M], /, **query: Any) -> M:
         params = {key: value for key, value in query.items() if value is not None}
-        return kind.model_validate_json(self._call("GET", route, params=params).content)
+        return self._understood(kind, self._call("GET", route, params=params).content)
 
     def _post(self, path: str, wish: BaseModel | None, kind: type[M], key: str = "") -> M:
-        return kind.model_validate_json(self._send("POST", path, wish, key).content)
+        return self._understood(kind, self._send("POST", path, wish, key).content)
 
     def _put(self, path: str, wish: BaseModel, kind: type[M], /, **query: Any) -> M:
-        return kind.model_validate_json(self._send("PUT", path, wish, params=query).content)
+        return self._understood(kind, self._send("PUT", path, wish, params=query).content)
 
     def _delete(self, path: str, kind: type[M]) -> M:
-        return kind.model_validate_json(self._call("DELETE", path).content)
+        return self._understood(kind, self._call("DELETE", path).content)
+
+    def _understood(self, kind: type[M], content: bytes) -> M:
+        """Return what the server answered. Raises Refused when it is none of what this version knows."""
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            what = f"{self._url} answered something that this version of Holdfast does not understand: {wrong(error)}"
+            raise Refused(detail=what, code="not-understood") from error
 
     def _send(self, method: str, path: str, wish: BaseModel | None, key: str = "", **how: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}

@@ -78,7 +78,7 @@ class Content(Connection):
                 response.read()
                 self._refuse(response)
             if response.status_code == _ACCEPTED:
-                return Request.model_validate_json(response.read())
+                return self._understood(Request, response.read())
             goes_on = response.status_code == _PARTIAL
             if goes_on:
                 progress(begun)
@@ -109,7 +109,7 @@ class Content(Connection):
 
     def revoke_link(self, link: str) -> Link:
         """End a share link."""
-        return Link.model_validate_json(self._send("DELETE", f"/links/{segment(link)}", None).content)
+        return self._understood(Link, self._send("DELETE", f"/links/{segment(link)}", None).content)
 
     def link_uses(self, link: str) -> list[LinkUse]:
         """Return the newest downloads through a share link."""
