@@ -59,7 +59,7 @@ class InvalidInput(UsageError):
 
 
 class NotFound(UsageError):
-    """There is no such thing, or the caller may not know of it (P8)."""
+    """There is no such thing, or the caller may not know of it."""  # P8
 
     code = "not-found"
     template = "There is no {kind} {name}."
