@@ -109,7 +109,10 @@ def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data:
 @json_option
 @data_option
 def remove(dataset: str, paths: tuple[str, ...], as_json: bool, data: str) -> None:
-    """Take files, and folders with all in them, out of the open dataset ID; what is closed does not change any more."""
+    """Take files, and folders with all in them, out of the open dataset ID; what is closed does not change any more.
+
+    A file that is on its way into it comes no more.
+    """
     removed: list[str] = []
     missing: list[str] = []
     with connect(data) as client:
@@ -137,10 +140,13 @@ def _removed(client: Client, dataset: str, path: str) -> list[str]:
             raise
     else:
         return [path]
+    coming = [item for item in client.uploads(dataset).items if item.path == path]
+    for upload in coming:
+        client.end_upload(upload.id)
     below = list(client.files(dataset, prefix=path)) if path else []
     for file in below:
         client.remove_file(dataset, raw_path(file))
-    return [file.path for file in below]
+    return [*(upload.path for upload in coming), *(file.path for file in below)]
 
 
 @click.command()

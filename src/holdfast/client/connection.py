@@ -101,6 +101,11 @@ class Connection:
         return response
 
     def _refuse(self, response: httpx.Response) -> NoReturn:
+        if response.request.method == "HEAD":  # its answer cannot say why; that to the same call with GET can
+            with self._http.stream("GET", response.request.url) as told:
+                if told.status_code == response.status_code:
+                    told.read()
+                    response = told
         try:
             found = response.json()
             details = dict(found.get("details", {}))

@@ -91,6 +91,10 @@ class Deposits(Connection):
         """Return the files that are on their way into a dataset."""
         return self._get(f"/datasets/{segment(dataset)}/uploads", UploadPage)
 
+    def end_upload(self, upload: str) -> None:
+        """End an upload into an open dataset; what came of it is gone."""
+        self._call("DELETE", f"/uploads/{segment(upload)}", headers=_TUS)
+
     def fetch(self, dataset: str, *, path: str | None = None, url: str | None = None, into: str = "") -> Fetching:
         """Have the archive copy files of its server, or one of another host, into an open dataset."""
         return self._post(f"/datasets/{segment(dataset)}/fetch", FetchWish(path=path, url=url, into=into), Fetching)
