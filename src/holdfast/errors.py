@@ -203,7 +203,10 @@ class LandingFull(NoSpace):
         "{area} has no room: {needed} bytes are needed, {free} are free. {leaving} bytes of closed datasets leave it when "
         "they are proven on their tapes."
     )
-    advice = "Send the file again then."
+    advice = (
+        "Send the file again when there is room: then, when an open dataset is closed that gets no more files, or when an operator "
+        "makes the area larger (setting landing.limit)."
+    )
 
 
 class DatabaseUnavailable(TransientError):

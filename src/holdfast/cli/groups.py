@@ -104,6 +104,10 @@ def join(
 ) -> None:
     """Have PERSON be in group NAME with a role, for a time; for its managers."""
     times = {"since": since and since.replace(tzinfo=UTC), "until": until and until.replace(tzinfo=UTC)}
+    if times["until"] and times["until"] <= datetime.now(UTC):
+        raise InvalidInput(
+            what=f"{moment(times['until'])} is over. Whoever shall leave now: holdfast group leave {name} {person}."
+        )
     with connect(data) as client:
         _tell(client.join_group(name, person, role=role, **times), as_json=as_json)
 

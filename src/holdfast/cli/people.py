@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import sys
 import time
@@ -14,7 +15,7 @@ from holdfast.cli.credentials import keep
 from holdfast.cli.options import address, client_of, connect, data_option, json_option, on_this_host
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
-from holdfast.errors import Refused
+from holdfast.errors import InvalidInput, Refused
 from holdfast.wire.people import Application, MadeToken
 
 stdin_option = click.option(
@@ -157,11 +158,22 @@ def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_js
 def _ask(prompt: str, *, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt(prompt, hide_input=True, err=True))
+    return _typed(prompt)
 
 
 def _ask_new() -> str:
-    return str(click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+    return _typed("New password", again=True)
+
+
+def _typed(prompt: str, *, again: bool = False) -> str:
+    """Have a password be typed, unseen. Raises InvalidInput where there is no terminal for that."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise InvalidInput(
+            what="There is no terminal to ask for a password at. Programs give it with --password-stdin."
+        ) from None
+    return str(click.prompt(prompt, hide_input=True, confirmation_prompt=again, err=True))
 
 
 def _encrypted(url: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from holdfast.errors import Refused, SettingsError, Unreachable
+from holdfast.errors import HoldfastError, Refused, SettingsError, Unreachable
 from holdfast.wire.model import wrong
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
@@ -32,7 +32,7 @@ class Connection:
         Three PEM files: `ca` has the authorities that are believed instead of those of the world, `certificate` and `key`
         say who calls; the key may be in the file of the certificate. Raises SettingsError for files that cannot be used.
         """
-        self._url = url
+        self._url, self._shows = url, certificate is not None
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -94,11 +94,23 @@ class Connection:
             except httpx.TransportError as error:
                 if left and not isinstance(error, httpx.ConnectError):
                     continue
-                raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                raise self._unreachable(error) from error
             break
         if not response.is_success:
             self._refuse(response)
         return response
+
+    def _unreachable(self, error: httpx.TransportError) -> HoldfastError:
+        """Return what to tell of a call that was not answered."""
+        why = str(error).rstrip(".") or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in why:
+            return SettingsError(
+                what=f"The certificate of {self._url} is not believed: {why}. If its authority is one of your own, name the file "
+                "with it in HOLDFAST_CA."
+            )
+        if self._shows and not isinstance(error, httpx.ConnectError):  # TLS 1.3: it looks at a certificate after that
+            why += ", perhaps because it does not believe your certificate"
+        return Unreachable(url=self._url, why=why)
 
     def _refuse(self, response: httpx.Response) -> NoReturn:
         if response.request.method == "HEAD":  # its answer cannot say why; that to the same call with GET can

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from holdfast.client.connection import Connection, segment
-from holdfast.errors import DigestMismatch, Unreachable
+from holdfast.errors import DigestMismatch
 from holdfast.wire.datasets import File
 from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
 from holdfast.wire.requests import Request
@@ -56,7 +56,7 @@ class Content(Connection):
                 break
             except httpx.TransportError as error:
                 if not left:
-                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                    raise self._unreachable(error) from error
         if sha512_of(part) != file.sha512:
             part.unlink()
             raise DigestMismatch(name=file.path)

@@ -18,7 +18,7 @@ import httpx
 from blake3 import blake3
 
 from holdfast.client.connection import Connection, segment
-from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
+from holdfast.errors import Conflict, DigestMismatch, SourceChanged
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
@@ -122,7 +122,7 @@ class Deposits(Connection):
         try:
             response = self._http.put(route, params={"mtime_ns": file.mtime_ns}, content=content(), headers=headers)
         except httpx.TransportError as error:
-            raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+            raise self._unreachable(error) from error
         if not response.is_success:
             self._refuse(response)
         added = self._understood(AddedFile, response.content)
@@ -193,7 +193,7 @@ class Deposits(Connection):
                 response = self._http.patch(route, content=piece, headers=headers)
             except httpx.TransportError as error:
                 if not left:
-                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                    raise self._unreachable(error) from error
             else:
                 if response.is_success:
                     return int(response.headers["Upload-Offset"])
