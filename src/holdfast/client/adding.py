@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
@@ -21,6 +20,7 @@ from holdfast.errors import HoldfastError, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import File
 
+_BLOCK: Final = 1 << 20  # bytes
 _SMALL: Final = 1_000_000  # bytes; below it a call for each file costs more than its bytes
 _BATCH_FILES: Final = 1000
 _BATCH_BYTES: Final = 32_000_000
@@ -169,8 +169,11 @@ def _is_there(file: LocalFile, item: File | None) -> bool:
     if file.kind != "file" or file.size >= _LARGE or item.blake3 is None:
         return (item.target or "") == printable(file.target)
     try:  # programs give all their files one time, and a clock gives it to files that were written in the same moment
+        hasher = blake3()
         with file.file.open("rb") as opened:
-            return hashlib.file_digest(opened, blake3).hexdigest() == item.blake3
+            while block := opened.read(_BLOCK):
+                hasher.update(block)
+        return hasher.hexdigest() == item.blake3
     except OSError:
         return False  # told when it is sent
 
