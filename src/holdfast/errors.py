@@ -59,7 +59,7 @@ class InvalidInput(UsageError):
 
 
 class NotFound(UsageError):
-    """There is no such thing, or the caller may not know of it (P8)."""
+    """There is no such thing, or the caller may not know of it."""  # P8
 
     code = "not-found"
     template = "There is no {kind} {name}."
@@ -142,7 +142,7 @@ class NotAllowed(HoldfastError):
 
     code = "not-allowed"
     template = "You may not {action}."
-    advice = "Sign in with a token that has this right."
+    advice = "Ask somebody who may give you this right, or use a token that has it."
 
 
 class NotSignedIn(NotAllowed):
@@ -203,7 +203,10 @@ class LandingFull(NoSpace):
         "{area} has no room: {needed} bytes are needed, {free} are free. {leaving} bytes of closed datasets leave it when "
         "they are proven on their tapes."
     )
-    advice = "Send the file again then."
+    advice = (
+        "Send the file again when there is room: then, when an open dataset is closed that gets no more files, or when an operator "
+        "makes the area larger (setting landing.limit)."
+    )
 
 
 class DatabaseUnavailable(TransientError):

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
 import subprocess
 from pathlib import Path
+
+import httpx
 
 from holdfast.client import Client
 from holdfast.testing.program import Up, wait_for
@@ -37,8 +40,12 @@ def test_a_dataset_is_made_added_to_closed_and_deleted(up: Up, tmp_path: Path) -
     (tmp_path / "run" / "pipe").unlink()
     assert up.json("add", dataset, tmp_path / "run")["there"] == 306  # nothing is sent again
     assert up.json("add", dataset, f"{tmp_path}/run/deep/", "--into", "again")["files"] == 2
-    assert up.run("remove", dataset, "again/empty", "again/b.bin").returncode == 0
+    taken = up.run("remove", dataset, "again", "nowhere", "--json")
+    assert taken.returncode == 9  # nowhere
+    assert json.loads(taken.stdout.splitlines()[-1])["removed"] == ["again/b.bin", "again/empty"]
+    as_before = (tmp_path / "run" / "a.txt").stat().st_mtime_ns
     (tmp_path / "run" / "a.txt").write_bytes(b"other")
+    os.utime(tmp_path / "run" / "a.txt", ns=(as_before, as_before))  # as many, at the same time: only the bytes tell
     changed = up.run("add", dataset, tmp_path / "run")
     assert changed.returncode == 9
     assert "run/a.txt: run/a.txt is in the dataset already, with other content" in changed.stdout
@@ -62,6 +69,22 @@ def test_an_empty_dataset_says_what_to_do(up: Up) -> None:
     done = up.run("close", dataset)
     assert done.returncode == 2
     assert "holds no files" in done.stderr
+    untitled = up.run("create", "--title", "")
+    assert (untitled.returncode, untitled.stderr) == (2, "holdfast: title: String should have at least 1 character.\n")
+
+
+def test_a_file_that_never_comes_is_taken_out(up: Up) -> None:
+    dataset = up.json("create", "--title", "Half")["id"]
+    told = {"dataset": dataset.encode(), "filename": b"deep/half"}
+    headers = {
+        "Authorization": f"Bearer {(up.data / 'token').read_text().strip()}", "Tus-Resumable": "1.0.0", "Upload-Length": "9",
+        "Upload-Metadata": ",".join(f"{key} {base64.b64encode(value).decode()}" for key, value in told.items()),
+    }  # fmt: skip
+    begun = httpx.post(f"http://127.0.0.1:{up.port}/api/v1/uploads", headers=headers, trust_env=False)
+    assert begun.status_code == 201
+    assert "1 files are still on their way" in up.run("close", dataset).stderr
+    assert up.json("remove", dataset, "deep/half") == {"id": dataset, "removed": ["deep/half"], "missing": []}
+    assert "holds no files" in up.run("close", dataset).stderr
 
 
 def test_profiles_are_made_shown_and_changed(up: Up, tmp_path: Path) -> None:

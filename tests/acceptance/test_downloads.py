@@ -47,6 +47,12 @@ def test_a_dataset_is_downloaded_and_compared(up: Up, dataset: str, tmp_path: Pa
     subprocess.run(["sha512sum", "--quiet", "-c"], cwd=here, input=sums.stdout, text=True, check=True)
 
 
+def test_what_is_not_there_is_named(up: Up, dataset: str, tmp_path: Path) -> None:
+    for asked, told in (([dataset, "nothing"], "nothing"), (["0" * 26], "0" * 26)):
+        done = up.run("download", *asked, "--to", tmp_path / "here")
+        assert (done.returncode, told in done.stderr, "does not answer" in done.stderr) == (4, True, False)
+
+
 def test_what_differs_is_named(up: Up, dataset: str, tmp_path: Path) -> None:
     here = tmp_path / "here"
     up.run("download", dataset, "--to", here)

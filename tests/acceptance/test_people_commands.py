@@ -33,7 +33,7 @@ class Somebody:
     def run(self, *arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [PROGRAM, *arguments], input=typed, capture_output=True, text=True, check=False, timeout=90,
-            env={**self._env, **more},
+            env={**self._env, **more}, start_new_session=True,
         )  # fmt: skip
 
     def json(self, *arguments: str, typed: str = "") -> Any:
@@ -92,6 +92,8 @@ def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:
     assert "radium" in up.run("admin", "person", "list", "--state", "applied").stdout
     assert "active" in up.run("admin", "person", "approve", "marie").stdout
     assert marie.run("login", "marie", "--password-stdin", typed="wrong password").returncode == 3
+    nowhere = marie.run("login", "marie", typed="wrong password")
+    assert (nowhere.returncode, "--password-stdin" in nowhere.stderr, "Warning" in nowhere.stderr) == (2, True, False)
     assert "as marie until" in marie.run("login", "marie", "--password-stdin", typed=f"{PASSWORD}\r\n").stdout
     assert stat.S_IMODE(marie.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(marie.file.parent.stat().st_mode) == 0o700

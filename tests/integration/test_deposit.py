@@ -173,6 +173,59 @@ def test_a_file_can_be_removed_while_the_dataset_is_open(site: SmallSite, api: h
     assert listed(api, dataset) == ["a"]  # neither the file nor its folder that is empty now
 
 
+def test_a_folder_of_an_open_dataset_is_listed_as_one_of_a_closed_one(site: SmallSite, api: httpx.Client) -> None:
+    paths = ["a", "a-b", "a.d/x", "d/e/f", "d/e/g", "d/h", "d0", "z/y"]
+    dataset = new(api)
+    empty = tarfile.TarInfo("empty")
+    empty.type = tarfile.DIRTYPE
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as tar:
+        tar.addfile(empty)
+    assert api.post(f"{DATASETS}/{dataset}/files", content=body.getvalue()).status_code == 200
+    for path in paths:
+        assert put(api, dataset, path, b"x").status_code == 201
+
+    def folders() -> list[list[tuple[str, str]]]:
+        return [inside(api, dataset, path, limit) for path in ("", "d", "d/e", "a", "nothing") for limit in (1, 1000)]
+
+    opened = folders()
+    top = [
+        ("a", "file"),
+        ("a-b", "file"),
+        ("a.d", "directory"),
+        ("d", "directory"),
+        ("d0", "file"),
+        ("empty", "directory"),
+    ]
+    assert opened[0] == opened[1] == [*top, ("z", "directory")]
+    assert opened[2] == opened[3] == [("d/e", "directory"), ("d/h", "file")]
+    api.post(f"{DATASETS}/{dataset}/close")
+    site.drain()
+    assert folders() == opened
+
+
+def inside(api: httpx.Client, dataset: str, path: str, limit: int) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        page = api.get(f"{DATASETS}/{dataset}/folder", params={"path": path, "limit": limit, "cursor": cursor}).json()
+        found += [(item["path"], item["kind"]) for item in page["items"]]
+        cursor = page.get("next")
+    return found
+
+
+def test_what_is_larger_than_one_package_is_closed(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(library__capacity=5_000_000, library__reserve=1_000_000, library__tapes=8)
+    with client_of(site) as api:
+        dataset = new(api)
+        for n in range(5):
+            assert put(api, dataset, f"{n}", sample(600_000, f"{n}")).status_code == 201
+        api.post(f"{DATASETS}/{dataset}/close")
+        site.drain()
+        preserved(site, dataset)
+        assert len(site.show(dataset).packages) > 1
+
+
 def test_an_empty_dataset_is_not_closed(api: httpx.Client) -> None:
     dataset = new(api)
     answer = api.post(f"{DATASETS}/{dataset}/close")

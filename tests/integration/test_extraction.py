@@ -75,6 +75,22 @@ def test_files_that_people_added_are_read_as_well(site: SmallSite) -> None:
     assert site.show(dataset).availability == "nearline"  # the landing area is free again
 
 
+def test_what_people_added_is_not_removed_before_it_is_read(site: SmallSite) -> None:
+    dataset = site.open_dataset()
+    name = "fits/valid/20131104_183_dl3.fits"
+    with client_of(site) as api:
+        assert api.put(f"{PREFIX}/datasets/{dataset}/files/{name}", content=(DATA / name).read_bytes()).is_success
+        assert api.post(f"{PREFIX}/datasets/{dataset}/close").is_success
+    with site.archive.database.claim(f"extract:{dataset}"):  # somebody reads, and takes long
+        site.drain()
+        assert site.show(dataset).level == "preserved"
+        assert site.events("source.releasing") == []
+        assert (site.archive.settings.landing_path / dataset / name).exists()
+    site.drain()
+    assert known(site, dataset)[1].read == 1
+    assert site.show(dataset).availability == "nearline"
+
+
 def test_files_that_differ_give_ranges(site: SmallSite) -> None:
     dataset = archived(site, "hdf5/valid/20230605080000_shot366350.hdf5", "epac/invalid/active_area_missing.hdf5")
     site.drain()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -53,6 +54,11 @@ async def waiting() -> Told:
     return Known(name="a")
 
 
+@router.get("/named/{path:path}")
+def named(path: str) -> Told:
+    return Told(name=path)
+
+
 @router.post("/mine")
 def mine(wish: Told, person: Caller) -> Told:
     return Told(name=wish.name + person.name)
@@ -77,6 +83,11 @@ def test_a_path_that_is_none_and_a_method_that_is_none_are_told_apart() -> None:
 
 def test_an_answer_that_is_one_already_stays_as_it_is() -> None:
     assert called("GET", "/any?later=true").status_code == 202
+
+
+@pytest.mark.parametrize("path", ["a", "a/b", "a\nb/c", "a\n", "\n\n", ""])
+def test_a_path_may_have_line_breaks(path: str) -> None:
+    assert called("GET", f"/named/{quote(path)}").json() == {"name": path}
 
 
 def test_who_calls_is_asked_before_what_is_sent_is_looked_at() -> None:

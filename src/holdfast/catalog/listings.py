@@ -156,15 +156,17 @@ class Block:
 
 
 def write(conn: Connection, dataset: str, segment: int, entries: Iterable[Packed], *, packed: bool) -> None:
-    """Add the entries of one segment, given in path order."""
+    """Add the entries of one segment, given in path order; they may be read over the same connection meanwhile."""
     iterator = iter(entries)
-    with conn.cursor() as cursor, cursor.copy(_SQL["copy_in"]) as copy:
-        copy.set_types(["text", "int4", "bytea", "bool", "int4", "int4[]", "bytea"])
+    with conn.cursor() as cursor:
         while block := list(islice(iterator, BLOCK)):
             # What is only planned cannot be found by name yet, and need not be indexed twice.
             names = sorted({name_hash(p.entry.path) for p in block}) if packed else []
             row = (dataset, segment, block[-1].entry.path, packed, len(block), names, encode(block))
-            copy.write_row(row)
+            # One copy for each block: while one is open, nothing else gets through the connection.
+            with cursor.copy(_SQL["copy_in"]) as copy:
+                copy.set_types(["text", "int4", "bytea", "bool", "int4", "int4[]", "bytea"])
+                copy.write_row(row)
 
 
 def replace(conn: Connection, dataset: str, segment: int, entries: Sequence[Packed]) -> None:

@@ -13,7 +13,9 @@ from holdfast.cli.make import POLL, end, wait_safe
 from holdfast.cli.options import connect, data_option, json_option, wait_option
 from holdfast.cli.output import give, progress, say, size
 from holdfast.cli.values import pair
+from holdfast.client import Client
 from holdfast.client.adding import Adding, Progress, found
+from holdfast.client.content import raw_path
 from holdfast.errors import Refused
 
 _NAMED: Final = 20  # files that are told one by one
@@ -107,11 +109,44 @@ def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data:
 @json_option
 @data_option
 def remove(dataset: str, paths: tuple[str, ...], as_json: bool, data: str) -> None:
-    """Take files out of the open dataset ID; what is closed does not change any more."""
+    """Take files, and folders with all in them, out of the open dataset ID; what is closed does not change any more.
+
+    A file that is on its way into it comes no more.
+    """
+    removed: list[str] = []
+    missing: list[str] = []
     with connect(data) as client:
+        client.dataset(dataset)  # if there is none, it is not that paths are missing
         for path in paths:
-            client.remove_file(dataset, path)
-    give({"id": dataset, "removed": list(paths)}) if as_json else say(f"{len(paths)} files were removed.")
+            gone = _removed(client, dataset, path.rstrip("/"))
+            removed += gone
+            missing += [] if gone else [path]
+    if as_json:
+        give({"id": dataset, "removed": removed, "missing": missing})
+    else:
+        for path in missing[:_NAMED]:
+            say(f"not there  {path}")
+        say(f"{len(removed)} files were removed, {len(missing)} of the paths were not there.")
+    if missing:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def _removed(client: Client, dataset: str, path: str) -> list[str]:
+    """Take a file, or all in a folder, out of a dataset; return what was taken out."""
+    try:
+        client.remove_file(dataset, path)
+    except Refused as error:
+        if error.of != "not-found":
+            raise
+    else:
+        return [path]
+    coming = [item for item in client.uploads(dataset).items if item.path == path]
+    for upload in coming:
+        client.end_upload(upload.id)
+    below = list(client.files(dataset, prefix=path)) if path else []
+    for file in below:
+        client.remove_file(dataset, raw_path(file))
+    return [*(upload.path for upload in coming), *(file.path for file in below)]
 
 
 @click.command()

@@ -11,7 +11,6 @@ import click
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, table
-from holdfast.cli.people import wrong
 from holdfast.errors import InvalidInput
 from holdfast.model.rights import ROLES
 from holdfast.wire.groups import GroupChange, GroupDetail, NewGroup
@@ -74,10 +73,7 @@ def _when(at: datetime | None) -> str:
 @data_option
 def add(name: str, title: str, folder: str, owner: str | None, as_json: bool, data: str) -> None:
     """Make the group NAME; for operators."""
-    try:
-        wish = NewGroup(name=name, title=title, folder=folder, owner=owner)
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    wish = NewGroup(name=name, title=title, folder=folder, owner=owner)
     with connect(data) as client:
         _tell(client.add_group(wish), as_json=as_json)
 
@@ -90,10 +86,7 @@ def add(name: str, title: str, folder: str, owner: str | None, as_json: bool, da
 @data_option
 def change(name: str, title: str | None, folder: str | None, as_json: bool, data: str) -> None:
     """Change title or folder of group NAME; for operators."""
-    try:
-        wish = GroupChange(title=title, folder=folder)
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    wish = GroupChange(title=title, folder=folder)
     with connect(data) as client:
         _tell(client.change_group(name, wish), as_json=as_json)
 
@@ -111,6 +104,10 @@ def join(
 ) -> None:
     """Have PERSON be in group NAME with a role, for a time; for its managers."""
     times = {"since": since and since.replace(tzinfo=UTC), "until": until and until.replace(tzinfo=UTC)}
+    if times["until"] and times["until"] <= datetime.now(UTC):
+        raise InvalidInput(
+            what=f"{moment(times['until'])} is over. Whoever shall leave now: holdfast group leave {name} {person}."
+        )
     with connect(data) as client:
         _tell(client.join_group(name, person, role=role, **times), as_json=as_json)
 

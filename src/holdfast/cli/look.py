@@ -12,6 +12,7 @@ from holdfast.cli.drives import told
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, size, table
 from holdfast.cli.values import shown
+from holdfast.model.metadata import RESERVED
 from holdfast.wire.datasets import DatasetDetail, File
 from holdfast.wire.status import Event, Status
 
@@ -89,10 +90,12 @@ def _dataset(found: DatasetDetail) -> None:
         "registered": moment(found.created_at),
         "closed": moment(found.closed_at),
         "safe since": moment(found.safe_at),
-        **{f"meta {key}": shown(value) for key, value in found.metadata.items()},
+        **{f"meta {key}": shown(value) for key, value in found.metadata.items() if not key.startswith(RESERVED)},
     }
     for key, value in lines.items():
         say(f"{key + ':':<14}{value}")
+    if read := sum(key.startswith(RESERVED) for key in found.metadata):
+        say(f"Its files say {read} keys more: holdfast meta {found.id}")
     if found.problem:
         say(f"\n{found.problem.sentence}")
     for package in found.packages:
@@ -149,7 +152,9 @@ def events(follow: bool, after: str, as_json: bool, data: str) -> None:
 
 
 def _event(event: Event) -> None:
-    told = {key: value for key, value in event.body.items() if not isinstance(value, (list, dict))}
+    told = {
+        key: value for key, value in event.body.items() if value is not None and not isinstance(value, (list, dict))
+    }
     detail = " ".join(f"{key}={value}" for key, value in told.items())
     say(f"{event.cursor:<14} {moment(event.at)}  {event.kind:<20} {event.dataset or '-'}  {detail}")
 

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import click
+from pydantic import ValidationError
 
 from holdfast import __version__
 from holdfast.cli.exits import INTERRUPTED, exit_code
 from holdfast.cli.lazy import LazyGroup
 from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.wire.model import wrong
 
 # Command -> its module, by name: this layer need not know the one above it, which starts the processes of a site.
 _COMMANDS: Final = {
@@ -91,6 +93,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except ValidationError as error:  # of what was asked for; of an answer, the client says so itself
+        _end(InvalidInput(what=wrong(error)))
     except HoldfastError as error:
-        complain(error, as_json="--json" in sys.argv[1:])
-        sys.exit(exit_code(error))
+        _end(error)
+
+
+def _end(error: HoldfastError) -> NoReturn:
+    complain(error, as_json="--json" in sys.argv[1:])
+    sys.exit(exit_code(error))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import sys
 import time
@@ -148,29 +149,31 @@ def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_js
     """Ask for an account with the name NAME; an administrator decides."""
     url = _encrypted(address(data))
     new = _ask("Password", from_stdin=True) if from_stdin else _ask_new()
-    try:
-        wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    wish = Application(name=name, title=title, mail=mail, reason=reason, password=new)
     with client_of(url) as client:
         found = client.apply(wish)
     give(found) if as_json else say(f"{found.name} can log in once an administrator has approved it.")
 
 
-def wrong(error: ValueError) -> str:
-    """Return what a model does not take, without the value: it may be a password."""
-    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in getattr(error, "errors", list)()]
-    return f"{'; '.join(told)}."
-
-
 def _ask(prompt: str, *, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt(prompt, hide_input=True, err=True))
+    return _typed(prompt)
 
 
 def _ask_new() -> str:
-    return str(click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+    return _typed("New password", again=True)
+
+
+def _typed(prompt: str, *, again: bool = False) -> str:
+    """Have a password be typed, unseen. Raises InvalidInput where there is no terminal for that."""
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise InvalidInput(
+            what="There is no terminal to ask for a password at. Programs give it with --password-stdin."
+        ) from None
+    return str(click.prompt(prompt, hide_input=True, confirmation_prompt=again, err=True))
 
 
 def _encrypted(url: str) -> str:

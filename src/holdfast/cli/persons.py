@@ -4,12 +4,9 @@
 from __future__ import annotations
 
 import click
-from pydantic import ValidationError
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, table
-from holdfast.cli.people import wrong
-from holdfast.errors import InvalidInput
 from holdfast.wire.people import NewPerson, Person, PersonChange
 from holdfast.wire.signin import CredentialPage, NewCredential
 
@@ -77,11 +74,8 @@ def _tell(found: Person, *, as_json: bool) -> None:
 @data_option
 def add(name: str, role: str | None, title: str | None, mail: str | None, as_json: bool, data: str) -> None:
     """Make the account NAME, and a password for it that is good once."""
-    try:
-        given = {"name": name, "role": role, "title": title, "mail": mail}
-        wish = NewPerson.model_validate({key: value for key, value in given.items() if value is not None})
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    given = {"name": name, "role": role, "title": title, "mail": mail}
+    wish = NewPerson.model_validate({key: value for key, value in given.items() if value is not None})
     with connect(data) as client:
         client.add_person(wish)
     _password(name, as_json=as_json, data=data)
@@ -151,10 +145,7 @@ def credentials(name: str, add: tuple[str, str, str] | None, remove: int | None,
     with connect(data) as client:
         found = client.credentials(name)
         if add:
-            try:
-                wish = NewCredential.model_validate(dict(zip(("kind", "issuer", "subject"), add, strict=True)))
-            except ValidationError as error:
-                raise InvalidInput(what=wrong(error)) from error
+            wish = NewCredential.model_validate(dict(zip(("kind", "issuer", "subject"), add, strict=True)))
             found = client.add_credential(name, wish)
         if remove is not None:
             found = client.remove_credential(name, remove)
@@ -174,10 +165,7 @@ def credentials(name: str, add: tuple[str, str, str] | None, remove: int | None,
 @data_option
 def change(name: str, role: str | None, title: str | None, mail: str | None, as_json: bool, data: str) -> None:
     """Change role, title or mail address of NAME."""
-    try:
-        wish = PersonChange.model_validate({"role": role, "title": title, "mail": mail})
-    except ValueError as error:
-        raise InvalidInput(what=wrong(error)) from None
+    wish = PersonChange.model_validate({"role": role, "title": title, "mail": mail})
     with connect(data) as client:
         _tell(client.change_person(name, wish), as_json=as_json)
 

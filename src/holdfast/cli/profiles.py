@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import click
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, table
 from holdfast.errors import InvalidInput
+from holdfast.model.profile import Profile
 
 
 @click.group()
@@ -47,7 +49,9 @@ def show_profile(name: str, as_json: bool, data: str) -> None:
     if as_json:
         give({"items": [item.model_dump(mode="json") for item in versions]})
         return
-    for key, value in versions[-1].terms.items():
+    terms = versions[-1].terms
+    for key in (field.name for field in fields(Profile) if field.name in terms):
+        value = terms[key]
         say(f"{key:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for item in versions:
         retired = f", retired {moment(item.retired_at)}" if item.retired_at else ""

@@ -10,9 +10,10 @@ from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from holdfast.errors import Refused, SettingsError, Unreachable
+from holdfast.errors import HoldfastError, Refused, SettingsError, Unreachable
+from holdfast.wire.model import wrong
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
@@ -31,7 +32,7 @@ class Connection:
         Three PEM files: `ca` has the authorities that are believed instead of those of the world, `certificate` and `key`
         say who calls; the key may be in the file of the certificate. Raises SettingsError for files that cannot be used.
         """
-        self._url = url
+        self._url, self._shows = url, certificate is not None
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
@@ -62,16 +63,24 @@ class Connection:
 
     def _get(self, route: str, kind: type[M], /, **query: Any) -> M:
         params = {key: value for key, value in query.items() if value is not None}
-        return kind.model_validate_json(self._call("GET", route, params=params).content)
+        return self._understood(kind, self._call("GET", route, params=params).content)
 
     def _post(self, path: str, wish: BaseModel | None, kind: type[M], key: str = "") -> M:
-        return kind.model_validate_json(self._send("POST", path, wish, key).content)
+        return self._understood(kind, self._send("POST", path, wish, key).content)
 
     def _put(self, path: str, wish: BaseModel, kind: type[M], /, **query: Any) -> M:
-        return kind.model_validate_json(self._send("PUT", path, wish, params=query).content)
+        return self._understood(kind, self._send("PUT", path, wish, params=query).content)
 
     def _delete(self, path: str, kind: type[M]) -> M:
-        return kind.model_validate_json(self._call("DELETE", path).content)
+        return self._understood(kind, self._call("DELETE", path).content)
+
+    def _understood(self, kind: type[M], content: bytes) -> M:
+        """Return what the server answered. Raises Refused when it is none of what this version knows."""
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            what = f"{self._url} answered something that this version of Holdfast does not understand: {wrong(error)}"
+            raise Refused(detail=what, code="not-understood") from error
 
     def _send(self, method: str, path: str, wish: BaseModel | None, key: str = "", **how: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
@@ -85,13 +94,30 @@ class Connection:
             except httpx.TransportError as error:
                 if left and not isinstance(error, httpx.ConnectError):
                     continue
-                raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                raise self._unreachable(error) from error
             break
         if not response.is_success:
             self._refuse(response)
         return response
 
+    def _unreachable(self, error: httpx.TransportError) -> HoldfastError:
+        """Return what to tell of a call that was not answered."""
+        why = str(error).rstrip(".") or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in why:
+            return SettingsError(
+                what=f"The certificate of {self._url} is not believed: {why}. If its authority is one of your own, name the file "
+                "with it in HOLDFAST_CA."
+            )
+        if self._shows and not isinstance(error, httpx.ConnectError):  # TLS 1.3: it looks at a certificate after that
+            why += ", perhaps because it does not believe your certificate"
+        return Unreachable(url=self._url, why=why)
+
     def _refuse(self, response: httpx.Response) -> NoReturn:
+        if response.request.method == "HEAD":  # its answer cannot say why; that to the same call with GET can
+            with self._http.stream("GET", response.request.url) as told:
+                if told.status_code == response.status_code:
+                    told.read()
+                    response = told
         try:
             found = response.json()
             details = dict(found.get("details", {}))

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import httpx
 
 from holdfast.client.connection import Connection, segment
-from holdfast.errors import DigestMismatch, Unreachable
+from holdfast.errors import DigestMismatch
 from holdfast.wire.datasets import File
 from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
 from holdfast.wire.requests import Request
@@ -56,7 +56,7 @@ class Content(Connection):
                 break
             except httpx.TransportError as error:
                 if not left:
-                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                    raise self._unreachable(error) from error
         if sha512_of(part) != file.sha512:
             part.unlink()
             raise DigestMismatch(name=file.path)
@@ -78,7 +78,7 @@ class Content(Connection):
                 response.read()
                 self._refuse(response)
             if response.status_code == _ACCEPTED:
-                return Request.model_validate_json(response.read())
+                return self._understood(Request, response.read())
             goes_on = response.status_code == _PARTIAL
             if goes_on:
                 progress(begun)
@@ -109,7 +109,7 @@ class Content(Connection):
 
     def revoke_link(self, link: str) -> Link:
         """End a share link."""
-        return Link.model_validate_json(self._send("DELETE", f"/links/{segment(link)}", None).content)
+        return self._understood(Link, self._send("DELETE", f"/links/{segment(link)}", None).content)
 
     def link_uses(self, link: str) -> list[LinkUse]:
         """Return the newest downloads through a share link."""

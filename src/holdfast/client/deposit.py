@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, quote_from_bytes
+from urllib.parse import quote_from_bytes
 
 import httpx
 from blake3 import blake3
 
 from holdfast.client.connection import Connection, segment
-from holdfast.errors import Conflict, DigestMismatch, SourceChanged, Unreachable
+from holdfast.errors import Conflict, DigestMismatch, SourceChanged
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
@@ -83,13 +83,17 @@ class Deposits(Connection):
         """Delete a dataset; or ask for it, confirm it or take it back, where two persons have to."""
         return self._post(f"/datasets/{segment(dataset)}/deletion", wish, Deletion)
 
-    def remove_file(self, dataset: str, path: str) -> None:
+    def remove_file(self, dataset: str, path: str | bytes) -> None:
         """Take a file out of an open dataset."""
-        self._call("DELETE", f"/datasets/{segment(dataset)}/files/{quote(path)}")
+        self._call("DELETE", f"/datasets/{segment(dataset)}/files/{quote_from_bytes(os.fsencode(path))}")
 
     def uploads(self, dataset: str) -> UploadPage:
         """Return the files that are on their way into a dataset."""
         return self._get(f"/datasets/{segment(dataset)}/uploads", UploadPage)
+
+    def end_upload(self, upload: str) -> None:
+        """End an upload into an open dataset; what came of it is gone."""
+        self._call("DELETE", f"/uploads/{segment(upload)}", headers=_TUS)
 
     def fetch(self, dataset: str, *, path: str | None = None, url: str | None = None, into: str = "") -> Fetching:
         """Have the archive copy files of its server, or one of another host, into an open dataset."""
@@ -118,10 +122,10 @@ class Deposits(Connection):
         try:
             response = self._http.put(route, params={"mtime_ns": file.mtime_ns}, content=content(), headers=headers)
         except httpx.TransportError as error:
-            raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+            raise self._unreachable(error) from error
         if not response.is_success:
             self._refuse(response)
-        added = AddedFile.model_validate_json(response.content)
+        added = self._understood(AddedFile, response.content)
         if added.blake3 != hasher.hexdigest():
             raise DigestMismatch(name=printable(file.path))
         return added
@@ -144,7 +148,7 @@ class Deposits(Connection):
                 sent[printable(file.path)] = blake3(content or file.target).hexdigest()
         route = f"/datasets/{segment(dataset)}/files"
         answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
-        batch = Batch.model_validate_json(answer.content)
+        batch = self._understood(Batch, answer.content)
         if wrong := [item.path for item in batch.added if sent[item.path] != item.blake3]:
             raise DigestMismatch(name=", ".join(wrong[:10]))
         moved(sum(file.size for file in files))
@@ -189,7 +193,7 @@ class Deposits(Connection):
                 response = self._http.patch(route, content=piece, headers=headers)
             except httpx.TransportError as error:
                 if not left:
-                    raise Unreachable(url=self._url, why=str(error) or type(error).__name__) from error
+                    raise self._unreachable(error) from error
             else:
                 if response.is_success:
                     return int(response.headers["Upload-Offset"])

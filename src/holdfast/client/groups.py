@@ -64,6 +64,4 @@ class Groups(Connection):
     def keep_proposals(self, csv: str, *, dry_run: bool = False) -> Changes:
         """Make the proposals of a CSV table be as they stand there, all or none."""
         content = ProposalTable(csv=csv)
-        return Changes.model_validate_json(
-            self._send("POST", "/proposals", content, params={"dry_run": dry_run}).content
-        )
+        return self._understood(Changes, self._send("POST", "/proposals", content, params={"dry_run": dry_run}).content)

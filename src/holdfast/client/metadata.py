@@ -76,7 +76,7 @@ class MetadataCalls(Connection):
         content = SavedWish(query=query, sort=sort).model_dump_json()
         headers = {"Content-Type": "application/json"}
         answer = self._call("PUT", f"/searches/{segment(name)}", content=content, headers=headers)
-        return Saved.model_validate_json(answer.content)
+        return self._understood(Saved, answer.content)
 
     def forget_search(self, name: str) -> None:
         """Keep a search no longer."""

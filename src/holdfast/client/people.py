@@ -37,7 +37,7 @@ class People(Connection):
     def login_by_certificate(self, *, label: str = "") -> MadeToken:
         """Return a token for the certificate of this connection."""
         response = self._send("POST", "/login/certificate", None, params={"label": label})
-        return MadeToken.model_validate_json(response.content)
+        return self._understood(MadeToken, response.content)
 
     def begin_sign_in(self) -> DeviceSignIn:
         """Begin to sign in with a browser on any device."""
@@ -46,7 +46,7 @@ class People(Connection):
     def sign_in(self, handle: str, *, label: str = "") -> MadeToken | None:
         """Return a token once somebody has signed in on the other device, None until then."""
         response = self._call("POST", f"/login/device/{segment(handle)}", params={"label": label})
-        return MadeToken.model_validate_json(response.content) if response.content else None
+        return self._understood(MadeToken, response.content) if response.content else None
 
     def credentials(self, name: str) -> list[Credential]:
         """Return how a person is recognised."""
@@ -59,7 +59,7 @@ class People(Connection):
     def remove_credential(self, name: str, credential: int) -> list[Credential]:
         """Have a person be recognised in one way less."""
         response = self._send("DELETE", f"/people/{segment(name)}/credentials/{credential}", None)
-        return CredentialPage.model_validate_json(response.content).items
+        return self._understood(CredentialPage, response.content).items
 
     def logout(self) -> None:
         """Revoke the token of this connection."""

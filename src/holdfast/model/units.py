@@ -52,7 +52,7 @@ def _factor(unit: str) -> tuple[str, float, float]:
         zero, one = (found.Quantity(number, parsed).to_base_units() for number in (0.0, 1.0))
         dimension = re.sub(r"[\[\] ]", "", str(parsed.dimensionality))
     except Exception as error:  # pint raises errors of its own and of tokenize
-        raise ValueError(f"{unit!r} is not a unit that is known") from error
+        raise ValueError(f"{unit!r} is not a unit that is known, such as mm, keV or s") from error
     offset = float(zero.magnitude)
     return dimension, float(one.magnitude) - offset, offset
 

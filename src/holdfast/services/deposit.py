@@ -123,7 +123,7 @@ def close(archive: Archive, dataset: str, *, person: str) -> None:
             first = printable(bytes(under_way[0]["path"]))
             raise Conflict(
                 what=f"{len(under_way)} files are still on their way into dataset {dataset}, such as {first}. Send the rest of "
-                "them, or end their uploads."
+                "them, or take them out of it (holdfast remove)."
             )
         if not row["files"]:
             raise InvalidInput(what=f"Dataset {dataset} holds no files: add some before you close it, or delete it.")

@@ -121,7 +121,10 @@ def add_credential(archive: Archive, name: str, wish: NewCredential, *, by: str)
         else:
             row = credentials.first(conn, "of_other", **wish.model_dump())
             if row is None or row["name"] != name:
-                raise Conflict(what="This credential is of another person.")
+                whose = row["name"] if row else "somebody else"
+                raise Conflict(
+                    what=f"This credential is of {whose}. Take it from there first: holdfast admin person credentials {whose}."
+                )
     return credential_list(archive, name)
 
 

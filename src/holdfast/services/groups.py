@@ -58,7 +58,10 @@ def add(archive: Archive, wish: NewGroup, *, by: Person) -> GroupDetail:
             put_member(archive, conn, wish.name, owner, MemberWish(role="owner"), origin="hand", by=by.name)
         row = group_row(conn, wish.name)
         if (row["kind"], row["title"], row["folder"]) != ("group", wish.title, folder):
-            raise Conflict(what=f"There is a group {wish.name} already, of another kind.")
+            raise Conflict(
+                what=f"There is a {row['kind']} {wish.name} already, with another title or folder. Choose another name, or change "
+                "that one."
+            )
     return group(archive, wish.name, by)
 
 

@@ -227,6 +227,22 @@ def files(conn: Connection, dataset: str, *, prefix: bytes = b"", after: bytes =
         after = bytes(rows[-1]["path"])
 
 
+def children(
+    conn: Connection, dataset: str, folder: bytes, *, after: bytes, limit: int
+) -> list[tuple[bytes, Row | None]]:
+    """Return (name, row) of what is in a folder of a dataset, after the name `after`, in path order.
+
+    A folder with content has no row, and a slash behind its name.
+    """
+    base = folder + b"/" if folder else b""
+    # "0" follows "/": what comes after all that is below a folder.
+    start = base + (after[:-1] + b"0" if after.endswith(b"/") else after + b"\0" if after else b"")
+    where = {"dataset": dataset, "skip": len(base), "start": start, "beyond": folder + b"0"}
+    rows = landed.all(conn, "children", limit=limit, **where)
+    inside = [(bytes(row["path"])[len(base) :], row) for row in rows]
+    return [(name[: row["slash"]], None) if row["slash"] else (name, row) for name, row in inside]
+
+
 def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Iterator[Entry]:
     """Yield those of the folder's entries, in path order, that are in the dataset.
 

@@ -72,7 +72,9 @@ def add(archive: Archive, wish: NewPerson, *, by: str) -> wire.Person:
         if not add_person(archive, conn, wish, by=by):
             row = _row(conn, wish.name)
             if row["state"] != "active" or any(row[key] != value for key, value in wish.model_dump().items()):
-                raise Conflict(what=f"There is a person {wish.name} already, of another kind.")
+                raise Conflict(
+                    what=f"There is a person {wish.name} already, and not as you say. Choose another name, or change that one."
+                )
         return _told(_row(conn, wish.name))
 
 

@@ -208,9 +208,14 @@ def _marked(found: Iterator[tuple[bytes, File]]) -> Iterator[tuple[bytes, bool, 
     return ((path, item.kind == "directory", item) for path, item in found)
 
 
+def _is_landing(row: Row) -> bool:
+    """Say whether the files of a dataset are those in landing: it was not surveyed yet."""
+    return bool(row["landing"] and not row["segments"])
+
+
 def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterator[tuple[bytes, File]]:
     row = dataset_row(conn, ident)
-    if row["landing"] and not row["segments"]:
+    if _is_landing(row):
         for item in landing.files(conn, ident, prefix=prefix, after=after):
             yield bytes(item["path"]), _landed(item)
         return
@@ -222,8 +227,13 @@ def _files(conn: Connection, ident: str, prefix: bytes, after: bytes) -> Iterato
 def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
     """Return (cursor, file) of what is directly in a folder of a dataset, after the cursor `after`."""
     with archive.database.reading() as conn:
-        dataset_row(conn, ident)
+        row = dataset_row(conn, ident)
         base = path + b"/" if path else b""
+        if _is_landing(row):
+            return [
+                (name, _landed(item) if item else File(**_path(base + name[:-1]), kind="directory", size=0))
+                for name, item in landing.children(conn, ident, path, after=after, limit=limit)
+            ]
         found = listings.children(conn, ident, path, after=after, limit=limit)
         return [
             (name, file(_whole(conn, ident, packed), ""))

@@ -28,7 +28,7 @@ from holdfast.errors import (
     TransientError,
     UsageError,
 )
-from holdfast.web.routing import BEARER
+from holdfast.web.routing import BEARER, PREFIX
 from holdfast.wire.status import ProblemDocument
 
 _LOG = logging.getLogger(__name__)
@@ -90,10 +90,12 @@ def install(app: FastAPI) -> None:
         return document(422, "invalid-input", "A value is not acceptable.", found)
 
     @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
+    def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that cannot be read at all
             return unreadable("The body cannot be read: it is no JSON in UTF-8, is too large, or did not come.")
-        response = document(error.status_code, f"http-{error.status_code}", str(error.detail), str(error.detail))
+        told = {404: "There is nothing at this address", 405: f"{request.method} is not for this address"}
+        detail = f"{told.get(error.status_code, str(error.detail))}. What there is says {PREFIX}/openapi.json."
+        response = document(error.status_code, f"http-{error.status_code}", str(error.detail), detail)
         response.headers.update(error.headers or {})
         return response
 

@@ -10,6 +10,7 @@ models already, and what a model holds was checked when it was made, so they bec
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum
 from functools import wraps
@@ -68,6 +69,7 @@ class Route(APIRoute):
         if self._admits:
             how["openapi_extra"] = {"security": [{BEARER: []}], **(how.get("openapi_extra") or {})}
         super().__init__(path, endpoint, **how)
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # the name of a file may have a line break in it
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a call."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Model(BaseModel):
@@ -28,3 +28,9 @@ class Pending(Model):
 
     what: str
     problem: Problem | None = None
+
+
+def wrong(error: ValidationError) -> str:
+    """Return what a model does not take, without the value: it may be a password."""
+    told = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+    return f"{'; '.join(told)}."

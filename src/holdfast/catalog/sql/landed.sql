@@ -23,6 +23,20 @@ where dataset = %(dataset)s and path > %(after)s
   and (%(prefix)s::bytea = '' or path = %(prefix)s or (path >= %(below)s and path < %(beyond)s))
 order by path limit %(limit)s
 
+-- children --
+-- What is directly in a folder, in path order: of all that is below a folder in it, only the first row is looked at.
+with recursive child as (
+  (select *, position('/'::bytea in substr(path, %(skip)s + 1)) as slash from landed
+   where dataset = %(dataset)s and path >= %(start)s and (%(skip)s = 0 or path < %(beyond)s) order by path limit 1)
+  union all
+  select following.* from child, lateral (
+    select *, position('/'::bytea in substr(path, %(skip)s + 1)) as slash from landed
+    where dataset = %(dataset)s and (%(skip)s = 0 or path < %(beyond)s) and path >= case when child.slash > 0
+      then substr(child.path, 1, %(skip)s + child.slash - 1) || '0'::bytea else child.path || '\x00'::bytea end
+    order by path limit 1) as following
+)
+select path, size, mtime_ns, blake3, kind, target, slash from child limit %(limit)s
+
 -- remove --
 delete from landed where dataset = %(dataset)s and path = %(path)s returning size, kind
 
