@@ -105,13 +105,12 @@ def test_odd_names_come_as_they_are_and_none_leaves_its_folder(site: SmallSite, 
         b"50% & more?#;",
         "grüße/ß".encode(),
         b"files/files/x",
+        b"line\nbreak",
         b"-n",
         b"a" * 255,
     ]
     for name in odd:
         assert put(api, dataset, name, name).status_code == 201, name
-    odd.append(b"line\nbreak")  # an address cannot have that
-    assert api.post(f"{DATASETS}/{dataset}/files", content=tar_of({"line\nbreak": odd[-1]})).json()["refused"] == []
     for bad in (b"a//b", b"a/" + b"b" * 256, b"x/" * 1600 + b"x", b"nul\0", b"a/../../b", b"%2e%2e/x/../../y"):
         path = f"{DATASETS}/{dataset}/files/{quote_from_bytes(bad)}".replace("..", "%2E%2E")
         answer = api.put(path, content=b"x")

@@ -24,7 +24,7 @@ from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
 BIG = sample(3_000_000, "big")
-FILES = {"a.txt": b"hello\n", "sub/big.bin": BIG, "sub/deep/c": b"", "odd \\ name\n": b"odd", "ä%20/=": b"umlaut"}
+FILES = {"a.txt": b"hello\n", "sub/big.bin": BIG, "sub/deep/c": b"", "odd \\ na\nme\n": b"odd", "ä%20/=": b"umlaut"}
 
 
 @pytest.fixture
