@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from holdfast.catalog.database import Connection
+from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import requests, rights
 from holdfast.errors import Conflict, NotAllowed, NotFound, NotSignedIn
 from holdfast.model.rights import RIGHTS, Action, Person, allowed, verdict
@@ -26,7 +26,21 @@ def may(
     roles, state = set[str](), None
     if dataset is not None:
         with archive.database.reading() as conn:
-            roles, state = _standing(conn, person, dataset)
+            roles, state = _standing(person, dataset, rights.first(conn, "standing", **_asked(person, dataset)))
+    _decide(person, action, roles, state, dataset, by)
+
+
+def seen(archive: Archive, person: Person, dataset: str) -> str:
+    """Return what the catalogue tells of a dataset, as JSON, to a person who may see it. Raises as `may`."""
+    with archive.database.reading() as conn:
+        row = rights.first(conn, "seen", **_asked(person, dataset))
+    _decide(person, "see", *_standing(person, dataset, row), dataset, None)
+    return str(row and row["told"])
+
+
+def _decide(
+    person: Person, action: Action, roles: set[str], state: str | None, dataset: str | None, by: tuple[str, str] | None
+) -> None:
     right = RIGHTS[action]
     match verdict(person, action, roles, state):
         case "sign in":
@@ -44,14 +58,15 @@ def may(
 
 def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
     """Return the roles that a person has to a dataset. Raises NotFound, for a visitor NotSignedIn."""
-    return _standing(conn, person, dataset)[0]
+    return _standing(person, dataset, rights.first(conn, "standing", **_asked(person, dataset)))[0]
 
 
-def _standing(conn: Connection, person: Person, dataset: str) -> tuple[set[str], str]:
+def _asked(person: Person, dataset: str) -> dict[str, object]:
+    return {"dataset": dataset, "person": person.name, "groups": list(person.groups), "audiences": person.audiences}
+
+
+def _standing(person: Person, dataset: str, row: Row | None) -> tuple[set[str], str]:
     """Return the roles that a person has to a dataset, and its state. Raises NotFound, for a visitor NotSignedIn."""
-    row = rights.first(
-        conn, "standing", dataset=dataset, person=person.name, groups=list(person.groups), audiences=person.audiences
-    )
     if row is None:
         raise NotSignedIn if person.role == "visitor" else NotFound(kind="dataset", name=dataset)
     found = set(row["granted"])

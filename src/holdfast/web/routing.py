@@ -69,7 +69,8 @@ class Route(APIRoute):
         if self._admits:
             how["openapi_extra"] = {"security": [{BEARER: []}], **(how.get("openapi_extra") or {})}
         super().__init__(path, endpoint, **how)
-        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)  # the name of a file may have a line break in it
+        # The name of a file may have a line break in it.
+        self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a call."""

@@ -25,11 +25,7 @@ select coalesce(json_agg(listed order by place), '[]')::text as datasets from (
   from unnest(%(ids)s::text[]) with ordinality as asked (id, place) join told using (id)) as listed
 
 -- told --
-select row_to_json(one)::text as dataset from (
-  select id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, extends, files, bytes,
-    created_at, closed_at, safe_at, deleted_at, source_released_at, tombstone, problem, wanted,
-    extraction_problem, metadata, packages
-  from told where id = %(id)s) as one
+select told from whole where id = %(id)s
 
 -- by_source --
 select id, title, state, created_at, source_released_at from dataset

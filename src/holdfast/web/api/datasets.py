@@ -76,8 +76,7 @@ def datasets(
 @router.get("/datasets/{dataset}", responses=responses(404))
 def one_dataset(dataset: str, archive: TheArchive, person: Visitor) -> DatasetDetail:
     """Tell all that is known of a dataset: packages, copies, tapes, digests, and what is pending and why."""
-    may(archive, person, "see", dataset)
-    return show.dataset(archive, dataset)
+    return show.dataset_to(archive, person, dataset)
 
 
 @router.get("/datasets/{dataset}/files", responses=responses(404))

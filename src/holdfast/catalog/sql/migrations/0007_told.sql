@@ -27,3 +27,12 @@ select id, title, owner, "group", state, profile, profile_version, server, encod
                 from copy where copy.package = package.id)) order by segment), '[]')
         from package where package.dataset = dataset.id) as packages
 from dataset join profile on profile.name = dataset.profile and profile.version = dataset.profile_version;
+
+-- One dataset with all of it.
+create view whole as
+select id, (
+    select row_to_json(one) from (
+        select told.id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, extends, files,
+            bytes, created_at, closed_at, safe_at, deleted_at, source_released_at, tombstone, problem, extraction_problem, wanted,
+            metadata, packages) as one)::text as told
+from told;
