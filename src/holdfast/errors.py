@@ -5,7 +5,7 @@
     ├── UsageError            the caller must change something
     │   ├── InvalidInput, NotFound, Conflict, OutsideRoots, SettingsError, UnsupportedFile,
     │   │   NotAPackage, UnsafePackage, UploadDamaged, UnfitFile
-    ├── NotAllowed            the caller may not (NotSignedIn, PasswordNeeded, PasswordChangeNeeded)
+    ├── NotAllowed            the caller may not (NotSignedIn, SignInFailed, PasswordNeeded, PasswordChangeNeeded)
     ├── TransientError        wait, it is tried again
     │   ├── Busy, NoSpace (LandingFull), DatabaseUnavailable, TapeFull, NoTapeAvailable, Cancelled, LostClaim, Unreachable,
     │   │   TooManyAttempts
@@ -155,6 +155,13 @@ class NotSignedIn(NotAllowed):
     def __init__(self, what: str = "This needs a token.") -> None:
         """`what` is said; it is the same whether or not the thing exists (P8)."""
         super().__init__(what=what)
+
+
+class SignInFailed(NotSignedIn):
+    """Signing in did not succeed."""
+
+    code = "sign-in-failed"
+    advice = "Try again, or ask an administrator of the archive."
 
 
 class PasswordNeeded(NotSignedIn):

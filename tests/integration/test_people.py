@@ -200,7 +200,7 @@ def test_a_password_that_an_administrator_made_is_good_once(site: SmallSite, api
     assert get(api, "/whoami", headers).status_code == 401
     assert login(api, name="pierre").status_code == 401
     site.rows("update credential set once_until = now() - interval '1 second' where person = 'pierre'")
-    assert login(api, again, "pierre").json()["code"] == "not-signed-in"
+    assert login(api, again, "pierre").json()["code"] == "sign-in-failed"
     assert post(api, "/people/nobody/password").status_code == 404
 
 

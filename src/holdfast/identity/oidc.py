@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import httpx
 
-from holdfast.errors import NotSignedIn, Unreachable
+from holdfast.errors import SignInFailed, Unreachable
 from holdfast.identity.jwt import Issuer
 from holdfast.identity.recognised import Recognised, of_claims
 
@@ -95,10 +95,10 @@ class Provider:
     def _who(self, answer: Mapping[str, Any], *, nonce: str | None = None) -> Recognised:
         if "id_token" not in answer:
             why = answer.get("error_description") or answer.get("error") or "it gave no ID token"
-            raise NotSignedIn(what=f"The sign-in did not succeed: {why}.")
+            raise SignInFailed(what=f"The sign-in did not succeed: {why}.")
         claims = self._issuer.claims(str(answer["id_token"]), (self._client,))
         if nonce is not None and not hmac.compare_digest(str(claims.get("nonce", "")), nonce):
-            raise NotSignedIn(what="The sign-in did not succeed: it was begun somewhere else.")
+            raise SignInFailed(what="The sign-in did not succeed: it was begun somewhere else.")
         return of_claims("oidc", {**self._more(answer, claims), **claims}, groups=self._groups)
 
     def _more(self, answer: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str, Any]:

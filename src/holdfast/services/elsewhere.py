@@ -10,7 +10,7 @@ from typing import Final
 
 from holdfast.catalog import events
 from holdfast.catalog.queries import credentials, people
-from holdfast.errors import Conflict, NotFound, NotSignedIn, SettingsError
+from holdfast.errors import Conflict, NotFound, NotSignedIn, SettingsError, SignInFailed
 from holdfast.identity.certificate import common_name
 from holdfast.identity.oidc import Provider
 from holdfast.identity.password import digest
@@ -25,7 +25,7 @@ from holdfast.wire.signin import Credential, DeviceSignIn, NewCredential
 SESSION: Final = 12 * 3600.0  # seconds that a browser stays signed in
 _PROVIDERS: Final[dict[Oidc, Provider]] = {}  # each describes itself once
 _LOCK: Final = threading.Lock()
-_OVER: Final = "This sign-in is over, or was not begun here. Begin again."
+_OVER: Final = "This sign-in is over, or was not begun here."
 
 
 def begin(archive: Archive, *, redirect: str, then: str) -> tuple[str, str]:
@@ -49,11 +49,11 @@ def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str)
     else by a link. Raises NotSignedIn, Unreachable.
     """
     if not hmac.compare_digest(state.encode(), kept.encode()):
-        raise NotSignedIn(what=_OVER)
+        raise SignInFailed(what=_OVER)
     with archive.database.transaction() as conn:
         row = credentials.first(conn, "end", digest=digest(state))
     if row is None:
-        raise NotSignedIn(what=_OVER)
+        raise SignInFailed(what=_OVER)
     found = _provider(archive).finish(code, nonce=row["nonce"], verifier=row["verifier"], redirect=redirect)
     return _token(archive, found, label="a browser", kind="session", lifetime=SESSION), row["next"]
 
@@ -75,13 +75,13 @@ def finish_device(archive: Archive, handle: str, *, label: str) -> MadeToken | N
     with archive.database.transaction() as conn:
         row = credentials.first(conn, "begun", digest=digest(handle))
     if row is None or row["device_code"] is None:
-        raise NotSignedIn(what=_OVER)
+        raise SignInFailed(what=_OVER)
     found = _provider(archive).finish_device(row["device_code"])
     if found is None:
         return None
     with archive.database.transaction() as conn:
         if credentials.first(conn, "end", digest=digest(handle)) is None:
-            raise NotSignedIn(what=_OVER)
+            raise SignInFailed(what=_OVER)
     return _token(archive, found, label=label, kind="token", lifetime=None)
 
 
@@ -95,7 +95,7 @@ def believe_proxy(archive: Archive, secret: str) -> None:
 def by_certificate(archive: Archive, *, subject: str, issuer: str, label: str) -> MadeToken:
     """Return a token for whose certificate was checked. Raises NotSignedIn."""
     if not subject or not issuer:
-        raise NotSignedIn(what="You sent no certificate, or one that is not believed.")
+        raise SignInFailed(what="You sent no certificate, or one that is not believed.")
     common = common_name(subject)
     found = Recognised("x509", issuer, subject, name=common, title=common)
     return _token(archive, found, label=label, kind="token", lifetime=None)

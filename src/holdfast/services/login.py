@@ -15,7 +15,7 @@ from typing import Final
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import credentials, people, tokens
-from holdfast.errors import Conflict, NotFound, NotSignedIn, PasswordChangeNeeded, TooManyAttempts
+from holdfast.errors import Conflict, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
 from holdfast.identity import ldap
 from holdfast.identity.password import hashed, made, matches, renewed
 from holdfast.model.rights import Person, Scope
@@ -57,7 +57,7 @@ def login(
         credentials.run(conn, "used", id=row["id"], secret=secret)
         person = people.first(conn, "by_name", name=row["person"])
         if person is None:
-            raise NotSignedIn(what=_WRONG)
+            raise SignInFailed(what=_WRONG)
         return add_token(
             archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
             lifetime=lifetime,
@@ -161,6 +161,6 @@ def _proved(archive: Archive, name: str, password: str, address: str) -> Row:
         row = credentials.first(conn, "local", name=name)
     usable = row is not None and row["state"] == "active" and not row["over"]
     if not matches(password, row["secret"] if row and usable else None) or row is None:
-        raise NotSignedIn(what=_WRONG)
+        raise SignInFailed(what=_WRONG)
     _forgive(archive, name, address)
     return row

@@ -15,7 +15,7 @@ from typing import Final
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import credentials, groups, people
-from holdfast.errors import NotSignedIn, SettingsError
+from holdfast.errors import NotSignedIn, SettingsError, SignInFailed
 from holdfast.identity.jwt import ANY_AUDIENCE, Issuer, issuer_of, scopes_of
 from holdfast.identity.recognised import Recognised, of_claims
 from holdfast.model.rights import ROLES, USABLE, Membership, Person, Role
@@ -28,7 +28,7 @@ _LONGEST: Final = 56  # characters of a name, so that a number fits behind it
 _KNOWN: Final[dict[str, Issuer]] = {}  # their keys are fetched once
 _LOCK: Final = threading.Lock()
 _NOT_YET: Final = "Your account waits until an administrator has approved it."
-_NOT_HERE: Final = "You have no account here. Ask an administrator for one."
+_NOT_HERE: Final = "You have no account here."
 
 
 def person_of(archive: Archive, found: Recognised) -> Row:
@@ -43,8 +43,8 @@ def person_of(archive: Archive, found: Recognised) -> Row:
             _keep_groups(archive, conn, row["name"], found.groups)
             return row
     if row is None or row["state"] == "disabled":
-        raise NotSignedIn(what=_NOT_HERE)
-    raise NotSignedIn(what=_NOT_YET)
+        raise SignInFailed(what=_NOT_HERE)
+    raise SignInFailed(what=_NOT_YET)
 
 
 def by_jwt(archive: Archive, token: str) -> Person:
