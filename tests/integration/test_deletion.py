@@ -4,24 +4,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import pytest
 from answers import forget, rebuild
-from served import client_of
 
 from holdfast.services import deletion
 from holdfast.services.free import want_release
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def act(api: httpx.Client, dataset: str, action: str = "apply", reason: str = "made by mistake") -> httpx.Response:

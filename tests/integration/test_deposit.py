@@ -27,12 +27,6 @@ from holdfast.web.application import PREFIX
 DATASETS = f"{PREFIX}/datasets"
 
 
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
-
-
 def new(api: httpx.Client, **wish: Any) -> str:
     answer = api.post(DATASETS, json={"title": "By hand", **wish})
     assert answer.status_code == 201, answer.text

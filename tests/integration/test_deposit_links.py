@@ -6,13 +6,12 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from served import client_of
 
 from holdfast.client import Client
 from holdfast.client.adding import Adding, found
@@ -22,12 +21,6 @@ from holdfast.web.application import PREFIX
 DATASETS = f"{PREFIX}/datasets"
 NS = 1_700_000_000_123_456_789
 Tree = dict[str, tuple[str, bytes, int]]
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 @pytest.fixture

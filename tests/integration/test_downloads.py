@@ -11,13 +11,11 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from served import client_of
 
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -25,12 +23,6 @@ from holdfast.web.application import PREFIX
 
 BIG = sample(3_000_000, "big")
 FILES = {"a.txt": b"hello\n", "sub/big.bin": BIG, "sub/deep/c": b"", "odd \\ na\nme\n": b"odd", "ä%20/=": b"umlaut"}
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from typing import Final
 import httpx
 import pytest
 from persons import PASSWORD, person
-from served import client_of
 
 from holdfast.model.ids import new_id
 from holdfast.testing.site import SmallSite
@@ -20,12 +19,6 @@ from holdfast.web.application import PREFIX
 
 _GUESSES: Final = 40
 _SAME: Final = 0.5  # of the median: two ways that differ by less cannot be told apart over a network
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 @pytest.fixture

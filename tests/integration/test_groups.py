@@ -3,25 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-import pytest
 from persons import person
-from served import client_of
 
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
 HEAD = "proposal,title,folder,person,name,mail,role,from,until\n"
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def call(

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from served import client_of
 from test_rights import person
 
 from holdfast.client import Client
@@ -27,12 +26,6 @@ TYPED: dict[str, Any] = {
     "sample": "LaB6", "energy": {"value": 12.4, "unit": "keV"}, "n": 3, "ok": True, "start": {"date": "2026-03-01T10:00:00Z"},
     "logo": {"binary": base64.b64encode(bytes(range(256))).decode()}, "größe \U0001f600": "測定",
 }  # fmt: skip
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 @pytest.fixture

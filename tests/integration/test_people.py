@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, LiteralString
 
@@ -21,12 +21,6 @@ from holdfast.web.application import PREFIX
 
 NOBODY = {"Authorization": ""}
 OTHER = "another long password"
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def post(api: httpx.Client, path: str, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-from served import client_of
 from test_deposit import tar_of
 from test_rights import person
 
@@ -21,12 +19,6 @@ from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
 PROFILES = f"{PREFIX}/profiles"
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def put(api: httpx.Client, name: str, **terms: Any) -> httpx.Response:

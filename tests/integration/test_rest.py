@@ -26,12 +26,6 @@ from holdfast.web.problems import STATUS, status_of
 DATASETS = f"{PREFIX}/datasets"
 
 
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
-
-
 def is_problem(response: Any, status: int, code: str = "") -> None:
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"

@@ -3,26 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from persons import person
-from served import client_of
 
 from holdfast.errors import NotAllowed
 from holdfast.model.rights import VISITOR, Membership, Person
 from holdfast.services.rights import may_use_folder
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def look(api: httpx.Client, dataset: str, headers: dict[str, str]) -> Any:

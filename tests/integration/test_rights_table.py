@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from persons import person
-from served import client_of
 
 from holdfast.model.rights import RIGHTS, STATES, verdict
 from holdfast.testing.site import SmallSite
@@ -33,12 +30,6 @@ PROBES: dict[str, tuple[str, str, Any]] = {
     "delete": ("GET", "/datasets/{}/deletion", None),
     "give": ("POST", "/datasets/{}/give", {"to": "owner"}),
 }
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def standings(site: SmallSite) -> dict[str, dict[str, str]]:

@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from base64 import b64encode
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -22,12 +21,6 @@ from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
 _MANY = 200
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 def dangling(stack: ExitStack, api: httpx.Client, text: str) -> socket.socket:

@@ -16,7 +16,6 @@ from typing import Any
 import httpx
 import pytest
 from persons import person
-from served import client_of
 
 from holdfast.services import content
 from holdfast.services.union import newest
@@ -36,12 +35,6 @@ BOTH = {
     "m": b"m",
     "z": b"z",
 }
-
-
-@pytest.fixture
-def api(site: SmallSite) -> Iterator[httpx.Client]:
-    with client_of(site) as client:
-        yield client
 
 
 @pytest.fixture
