@@ -93,8 +93,9 @@ def install(app: FastAPI) -> None:
     def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that cannot be read at all
             return unreadable("The body cannot be read: it is no JSON in UTF-8, is too large, or did not come.")
-        told = {404: "There is nothing at this address", 405: f"{request.method} is not for this address"}
-        detail = f"{told.get(error.status_code, str(error.detail))}. What there is says {PREFIX}/openapi.json."
+        what = {404: "There is nothing at this address", 405: f"{request.method} is not for this address"}
+        told = what.get(error.status_code)
+        detail = f"{told}. What there is stands in {PREFIX}/openapi.json." if told else str(error.detail)
         response = document(error.status_code, f"http-{error.status_code}", str(error.detail), detail)
         response.headers.update(error.headers or {})
         return response
