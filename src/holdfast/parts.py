@@ -14,6 +14,7 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 
 import click
 
@@ -37,13 +38,22 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM and SIGINT set."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    """Yield an event that SIGTERM and SIGINT set.
+
+    A thread sets it: a handler may come in the midst of another one, or of whatever else holds the lock of the event.
+    """
+    stop, asked = threading.Event(), SimpleQueue[int]()
+
+    def wait() -> None:
+        asked.get()
+        stop.set()
+
+    threading.Thread(target=wait, name="stopping", daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda number, _: asked.put(number))
     # A part that a supervisor forked leaves Ctrl-C to it. `up` listens even where a shell that started it in the
     # background has SIGINT ignored.
     if multiprocessing.parent_process() is None:
-        signal.signal(signal.SIGINT, lambda *_: stop.set())
+        signal.signal(signal.SIGINT, lambda number, _: asked.put(number))
     yield stop
 
 
