@@ -115,6 +115,7 @@ def create_app(
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # nobody is told of what nobody chose to tell
     )
     app.state.archive = archive
     app.state.known = Known()

@@ -70,10 +70,10 @@ def unreadable(detail: str) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Have every error of the application answered with a problem document."""
+    """Have every error of the application answered with a problem document, by functions that are not worth a thread."""
 
     @app.exception_handler(HoldfastError)
-    def ours(_: Request, error: HoldfastError) -> JSONResponse:
+    async def ours(_: Request, error: HoldfastError) -> JSONResponse:
         title = (type(error).__doc__ or error.code).splitlines()[0]
         response = document(status_of(type(error)), error.code, title, error.sentence, **error.details)
         if isinstance(error, NotSignedIn):
@@ -85,12 +85,12 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         found = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:10])
         return document(422, "invalid-input", "A value is not acceptable.", found)
 
     @app.exception_handler(HTTPException)
-    def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # FastAPI's answer to a body that cannot be read at all
             return unreadable("The body cannot be read: it is no JSON in UTF-8, is too large, or did not come.")
         what = {404: "There is nothing at this address", 405: f"{request.method} is not for this address"}
@@ -101,7 +101,7 @@ def install(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> JSONResponse:
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
         _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
         detail = "The server could not do this. The reason is in its log."
         return document(500, "unexpected", "An unexpected error.", detail)
