@@ -87,7 +87,7 @@ def routes() -> Iterator[tuple[str, list[str]]]:
         for route in import_module(found.name).router.routes:
             source = _source(route.endpoint)
             actions = [action for groups in _ASKED.findall(source) for action in groups if action]
-            actions += ["see"] if "sight(person)" in source or "dataset_to(archive, person" in source else []
+            actions += ["see"] if "sight(person)" in source or "seen(archive, person" in source else []
             for method in sorted(route.methods):
                 yield f"{method} {_PARAMETER.sub('}', route.path.removeprefix(PREFIX))}", list(dict.fromkeys(actions))
 

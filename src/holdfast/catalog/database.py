@@ -94,12 +94,13 @@ class Database:
         The pool could ask each connection itself, with a way there and back for each use, and it waits longer after each
         dead one: after a restart of the server, with all of them dead, somebody would wait 15 s.
         """
-        while True:
+        for others in reversed(range(self._pool.max_size + 1)):
             with self._pool.connection() as conn:
-                if not _ended(conn):
-                    yield conn
-                    return
-                conn.close()
+                if others and _ended(conn):
+                    conn.close()
+                    continue
+                yield conn  # the last one as it is: a server that ends all of them is told as one that is away
+                return
 
     def rows(self, query: LiteralString, args: dict[str, Any] | None = None) -> list[Row]:
         """Run one query and return its rows."""

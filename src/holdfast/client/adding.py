@@ -97,20 +97,16 @@ class Adding:
         self._added = Added()
         self._moved = 0
         self._all = (0, 0)
+        self._there: dict[str, File] = {}
 
     def run(self, files: Sequence[LocalFile]) -> Added:
         """Add `files`; what is there already, unchanged, is left out, so that it can be repeated. Raises Unreachable."""
-        there = {item.path: item for item in self._client.files(self._dataset)}
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="look") as pool:
-            known = pool.map(lambda file: _is_there(file, there.get(printable(file.path))), files)
-            wanted = [file for file, same in zip(files, known, strict=True) if not same]
-        self._added.there = len(files) - len(wanted)
-        self._all = (len(wanted), sum(file.size for file in wanted))
+        self._there = {item.path: item for item in self._client.files(self._dataset)}
+        self._all = (len(files), sum(file.size for file in files))
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="add") as pool:
-            futures = [pool.submit(self._one, file) for file in wanted if file.size >= _SMALL]
-            futures += [
-                pool.submit(self._batch, batch) for batch in _batches(file for file in wanted if file.size < _SMALL)
-            ]
+            futures = [pool.submit(self._one, file) for file in files if file.size >= _SMALL]
+            small = _batches(file for file in files if file.size < _SMALL)
+            futures += [pool.submit(self._batch, batch) for batch in small]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -120,6 +116,8 @@ class Adding:
         return self._added
 
     def _one(self, file: LocalFile) -> None:
+        if self._is_there(file):
+            return
         try:
             if file.size >= _LARGE:
                 self._client.add_large(self._dataset, file, moved=self._note)
@@ -132,7 +130,10 @@ class Adding:
         else:
             self._count(1, file.size)
 
-    def _batch(self, files: Sequence[LocalFile]) -> None:
+    def _batch(self, batched: Sequence[LocalFile]) -> None:
+        files = [file for file in batched if not self._is_there(file)]
+        if not files:
+            return
         try:
             batch = self._client.add_batch(self._dataset, files, moved=self._note)
         except Unreachable:
@@ -144,6 +145,20 @@ class Adding:
             self._added.refused += [(item.path, item.sentence) for item in batch.refused]
             self._added.there += batch.unchanged
         self._count(len(batch.added), sum(item.size for item in batch.added))
+
+    def _is_there(self, file: LocalFile) -> bool:
+        """Say whether the dataset has a file already, and count it then; of a large one, size and time tell."""
+        item = self._there.get(printable(file.path))
+        same = item is not None and (item.kind, item.size, item.mtime_ns) == (file.kind, file.size, file.mtime_ns)
+        if item is None or not same or (item.target or "") != printable(file.target):
+            return False
+        # Programs give all their files one time, and a clock gives it to what was written in the same moment.
+        if file.kind == "file" and file.size < _LARGE and item.blake3 != _blake3(file.file):
+            return False
+        with self._lock:
+            self._added.there += 1
+        self._note(file.size)
+        return True
 
     def _refuse(self, files: Sequence[LocalFile], error: HoldfastError | OSError) -> None:
         sentence = error.sentence if isinstance(error, HoldfastError) else str(error)
@@ -159,23 +174,19 @@ class Adding:
     def _note(self, size: int) -> None:
         with self._lock:
             self._moved += size
-            self._tell(Progress(self._added.files, self._moved, *self._all))
+            self._tell(Progress(self._added.files + self._added.there, self._moved, *self._all))
 
 
-def _is_there(file: LocalFile, item: File | None) -> bool:
-    """Say whether a dataset has a file already; of a large one, size and time tell."""
-    if item is None or (item.kind, item.size, item.mtime_ns) != (file.kind, file.size, file.mtime_ns):
-        return False
-    if file.kind != "file" or file.size >= _LARGE or item.blake3 is None:
-        return (item.target or "") == printable(file.target)
-    try:  # programs give all their files one time, and a clock gives it to files that were written in the same moment
-        hasher = blake3()
-        with file.file.open("rb") as opened:
+def _blake3(file: Path) -> str:
+    """Return the digest of a file, in base 16; empty when it cannot be read, which is told when it is sent."""
+    hasher = blake3()
+    try:
+        with file.open("rb") as opened:
             while block := opened.read(_BLOCK):
                 hasher.update(block)
-        return hasher.hexdigest() == item.blake3
     except OSError:
-        return False  # told when it is sent
+        return ""
+    return hasher.hexdigest()
 
 
 def _batches(files: Iterator[LocalFile]) -> Iterator[list[LocalFile]]:

@@ -16,7 +16,6 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from blake3 import blake3
@@ -40,7 +39,6 @@ _BLOCK: Final = 4 << 20  # bytes
 _NAMED: Final = 1000  # differing files that are listed
 _PROGRESS_EVERY: Final = 0.5  # seconds
 _GONE: Final = "is not there any more"
-_READ_FIRST: Final = timedelta(hours=1)  # for others that wait to be read, of which each may take ten minutes
 ITSELF: Final = "holdfast"  # who asks for what the archive does by itself
 
 
@@ -58,14 +56,7 @@ def want_release(archive: Archive, dataset: str, *, person: str, apply: bool, id
 
 
 def release_landing(archive: Archive, conn: Connection, dataset: str) -> bool:
-    """Have the folder in landing of a safe dataset removed, on the evidence of any other release (P3).
-
-    Nobody asked for it to go at once, so what its files say is read first, if that is done in time.
-    """
-    row = dataset_row(conn, dataset)
-    unread = row["extraction"] is None and row["extraction_problem"] is None
-    if unread and datetime.now(UTC) - row["safe_at"] < _READ_FIRST:
-        return False
+    """Have the folder in landing of a safe dataset removed, on the evidence of any other release (P3)."""
     try:
         _want(archive, conn, dataset, person=ITSELF, apply=True, ident=new_id())
     except Conflict:

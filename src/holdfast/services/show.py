@@ -23,7 +23,6 @@ from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
-from holdfast.model.rights import Person
 from holdfast.services import landing
 from holdfast.services.archive import Archive, dataset_row
 from holdfast.services.buffer import fill
@@ -31,7 +30,6 @@ from holdfast.services.drives import drive_states
 from holdfast.services.estimates import Arrival, arrivals
 from holdfast.services.health import BLAMED, WARNED
 from holdfast.services.reserve import area_of, existing
-from holdfast.services.rights import seen
 from holdfast.services.union import chain, newest
 from holdfast.wire.datasets import Dataset, DatasetDetail, File, FoundFile
 from holdfast.wire.model import Pending, Problem
@@ -65,15 +63,11 @@ def dataset(archive: Archive, ident: str) -> DatasetDetail:
         row = datasets.first(conn, "told", id=ident)
     if row is None:
         raise NotFound(kind="dataset", name=ident)
-    return _detail(archive, row["told"])
+    return detail(archive, row["told"])
 
 
-def dataset_to(archive: Archive, person: Person, ident: str) -> DatasetDetail:
-    """Return all that is known of a dataset to a person who may see it. Raises as `may`."""
-    return _detail(archive, seen(archive, person, ident))
-
-
-def _detail(archive: Archive, told: str) -> DatasetDetail:
+def detail(archive: Archive, told: str) -> DatasetDetail:
+    """Return what is known of a dataset from what the catalogue tells of it."""
     one = _Whole.model_validate_json(told)
     counting = [package.copies for package in one.packages if package.state != "retired"]
     _judge(one, [[CopyFact(copy.state, copy.tape) for copy in copies] for copies in counting])

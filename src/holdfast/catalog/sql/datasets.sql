@@ -71,8 +71,10 @@ where id = %(id)s and state = 'open' and landing and close_wanted is null return
 update dataset set close_wanted = null, problem = %(problem)s where id = %(id)s and state = 'open' and landing returning id
 
 -- landed_and_safe --
--- Whose folder in landing is to be removed; again a day after that did not succeed.
-select id, owner from dataset where landing and source_released_at is null and state = 'closed' and safe_at is not null
+-- Whose folder in landing is to be removed; again a day after that did not succeed. Nobody asked for it to go at once: what its
+-- files say is read first, if that is done in an hour: others may wait to be read, each for ten minutes.
+select id from dataset where landing and source_released_at is null and state = 'closed' and safe_at is not null
+  and (extraction is not null or extraction_problem is not null or safe_at < now() - interval '1 hour')
   and not exists (select from release where dataset = dataset.id and (ended_at is null or ended_at > now() - interval '1 day'))
 
 -- problem --

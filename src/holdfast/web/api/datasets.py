@@ -11,7 +11,7 @@ from fastapi import Query
 from holdfast.errors import InvalidInput
 from holdfast.services import check, deposit, free, register, search, show
 from holdfast.services.groups import may_in_group
-from holdfast.services.rights import may, may_use_folder, sight
+from holdfast.services.rights import may, may_use_folder, seen, sight
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
@@ -76,7 +76,7 @@ def datasets(
 @router.get("/datasets/{dataset}", responses=responses(404))
 def one_dataset(dataset: str, archive: TheArchive, person: Visitor) -> DatasetDetail:
     """Tell all that is known of a dataset: packages, copies, tapes, digests, and what is pending and why."""
-    return show.dataset_to(archive, person, dataset)
+    return show.detail(archive, seen(archive, person, dataset))
 
 
 @router.get("/datasets/{dataset}/files", responses=responses(404))
