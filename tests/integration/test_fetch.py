@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast.errors import HoldfastError, NotAllowed, NotFound, OutsideRoots, Unreachable
-from holdfast.services import fetch, uploads
+from holdfast.services import fetch, show, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -101,14 +101,19 @@ def test_files_of_the_server_are_copied(site: SmallSite) -> None:
     files = {"a.txt": b"alpha", "sub/b": sample(200_000, "b"), "none": None}
     folder = site.fill(files, name="run")
     os.utime(folder / "a.txt", ns=(1, 1_700_000_000_123_456_789))
-    (folder / "link").symlink_to("a.txt")
+    (folder / "link").symlink_to("nowhere/a.txt")
     dataset = site.open_dataset()
-    assert fetch.want_path(site.archive, dataset, str(folder), into="raw", person="tester") == 2
+    for _ in range(2):  # repeated, it changes nothing
+        assert fetch.want_path(site.archive, dataset, str(folder), into="raw", person="tester") == 4
+        site.drain()
     assert fetch.want_path(site.archive, dataset, str(folder / "a.txt"), into="", person="tester") == 1
     site.drain()
     assert landed(site, dataset) == {"raw/run/a.txt": b"alpha", "raw/run/sub/b": files["sub/b"], "a.txt": b"alpha"}
     assert (folder_of(site.archive, dataset) / "a.txt").stat().st_mtime_ns == 1_700_000_000_123_456_789
-    assert site.show(dataset).files == 3
+    assert os.readlink(folder_of(site.archive, dataset) / "raw/run/link") == "nowhere/a.txt"
+    [(_, empty)] = show.files(site.archive, dataset, prefix=b"raw/run/none", after=b"", limit=9)
+    assert empty.kind == "directory"
+    assert site.show(dataset).files == 5
     for path, error in (
         ("/etc/passwd", OutsideRoots),
         (str(folder / "nothing"), NotFound),

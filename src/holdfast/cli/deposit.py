@@ -100,7 +100,9 @@ def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data:
     if as_json:
         give(asked)
     else:
-        say(f"{asked.files} files {'were brought' if wait else 'are on their way'} into dataset {dataset}.")
+        say(
+            f"{asked.files} files, links and empty folders {'were brought' if wait else 'are on their way'} into dataset {dataset}."
+        )
 
 
 @click.command()

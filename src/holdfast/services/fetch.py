@@ -14,10 +14,12 @@ import socket
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import httpx
+from blake3 import blake3
 
 from holdfast.catalog import jobs
 from holdfast.catalog.queries import uploads
@@ -31,13 +33,16 @@ from holdfast.errors import (
     TransientError,
     Unreachable,
 )
+from holdfast.model.entry import Entry
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.packaging.sources import FILE, opened_root
 from holdfast.services.archive import Archive, described
+from holdfast.services.landing import land
+from holdfast.services.placing import Arrived
 from holdfast.services.register import confined
 from holdfast.services.scan import scan
-from holdfast.services.uploads import Receiving, begin
+from holdfast.services.uploads import Receiving, begin, check_path
 
 _MOST_FILES: Final = 1000  # of one call; whole folders are archived in place
 _BLOCK: Final = 4 << 20  # bytes
@@ -48,36 +53,44 @@ _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)  # seconds
 
 
 def want_path(archive: Archive, dataset: str, path: str, *, into: str, person: str) -> int:
-    """Have a file of the server, or all in a folder, copied into an open dataset; return how many files.
+    """Have a file of the server, or all in a folder, copied into an open dataset; return how many entries that are.
 
-    Raises OutsideRoots, InvalidInput, NotFound, Conflict, NoSpace.
+    Links and empty folders are there at once, files when their bytes are. Raises OutsideRoots, InvalidInput, NotFound,
+    UnsupportedFile, Conflict, NoSpace.
     """
     source = confined(path, archive.settings.roots.source, kind="source")
     base = os.fsencode(into.strip("/")) + b"/" if into.strip("/") else b""
     if source.is_file():
-        found = [(source, base + os.fsencode(source.name))]
-    elif source.is_dir():
-        inside = (entry for entry in scan(os.fsencode(source)) if entry.kind == "file")
+        status = source.stat()
         found = [
-            (source / os.fsdecode(entry.path), base + os.fsencode(source.name) + b"/" + entry.path) for entry in inside
+            Entry(os.fsencode(source.name), "file", status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode))
         ]
+        folder = source.parent
+    elif source.is_dir():
+        found = list(islice(scan(os.fsencode(source)), _MOST_FILES + 1))
+        base, folder = base + os.fsencode(source.name) + b"/", source
     else:
         raise NotFound(kind="file or folder", name=path)
     if len(found) > _MOST_FILES:
         raise InvalidInput(
-            what=f"{path} holds {len(found)} files. At most {_MOST_FILES} are copied at a time: archive the folder in place instead."
+            what=f"{path} holds more than {_MOST_FILES} files. So many are copied at a time: archive the folder in place instead."
         )
-    for file, name in found:
-        status = file.stat()
-        _begin(
-            archive,
-            dataset,
-            name,
-            origin=os.fsencode(file),
-            length=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            person=person,
-        )
+    for entry in found:
+        check_path(base + entry.path)
+    bodiless = [
+        Arrived(Path(), base + entry.path, 0, entry.mtime_ns, blake3(entry.target).digest(), entry.kind, entry.target)
+        for entry in found
+        if entry.kind != "file"
+    ]
+    for outcome in land(archive, person=person, dataset=dataset, arrived=bodiless) if bodiless else ():
+        if outcome.error:
+            raise outcome.error
+    for entry in found:
+        if entry.kind == "file":
+            _begin(
+                archive, dataset, base + entry.path, origin=os.fsencode(folder / os.fsdecode(entry.path)),
+                length=entry.size, mtime_ns=entry.mtime_ns, person=person,
+            )  # fmt: skip
     return len(found)
 
 

@@ -67,6 +67,6 @@ class FetchWish(Model):
 
 
 class Fetching(Model):
-    """How many files are on their way."""
+    """How many files are on their way, with links and empty folders, which are there already."""
 
     files: int
