@@ -154,20 +154,29 @@ def test_what_an_upload_brought_before_it_was_given_up_counts(site: SmallSite) -
 
 
 def test_a_server_receives_so_many_uploads_at_a_time_and_says_so(site: SmallSite) -> None:
-    dataset = site.open_dataset()
-    with client_of(site, at_once=2) as api:
+    dataset, others = site.open_dataset(), [person(site, name, role="admin") for name in ("marie", "pierre")]
+    with client_of(site, at_once=4) as api:
 
-        def put() -> httpx.Response:
-            return api.put(f"{PREFIX}/datasets/{dataset}/files/more", content=b"more")
+        def put(whose: dict[str, str] | None = None) -> httpx.Response:
+            return api.put(f"{PREFIX}/datasets/{dataset}/files/more", content=b"more", headers=whose)
 
+        def hang(stack: ExitStack, names: str, whose: str) -> None:
+            """Begin uploads of these names."""
+            own = api.headers["Authorization"]
+            for name in names:
+                dangling(stack, api, putting(api, dataset, name).replace(own, whose))
+
+        under_way = f"{PREFIX}/datasets/{dataset}/uploads"
         with ExitStack() as stack:
-            for number in range(2):
-                dangling(stack, api, putting(api, dataset, str(number)))
-            under_way = f"{PREFIX}/datasets/{dataset}/uploads"
+            hang(stack, "ab", api.headers["Authorization"])
             wait_for(lambda: len(api.get(under_way).json()["items"]) == 2, "both are received")
-            refused = put()
+            assert "2 uploads of yours" in put().json()["detail"]
+            assert put(others[0]).status_code == 201  # nobody else is kept waiting by them
+            hang(stack, "cd", others[0]["Authorization"])
+            wait_for(lambda: len(api.get(under_way).json()["items"]) == 4, "all are received")
+            refused = put(others[1])
             assert refused.json()["code"] == "busy"
-            assert "2 uploads" in refused.json()["detail"]
+            assert "receives 4 uploads already" in refused.json()["detail"]
             assert int(refused.headers["Retry-After"]) > 0
             assert api.get(f"{PREFIX}/datasets/{dataset}").status_code == 200
         wait_for(lambda: put().status_code == 201, "they hung up")

@@ -8,6 +8,7 @@ import logging
 import re
 import resource
 import time
+from collections import Counter
 from functools import partial
 from typing import Any, Final
 
@@ -105,7 +106,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application over one archive.
 
-    It receives so many uploads `at_once`, and gives a body up after `stall` seconds without a byte, or `stretch` seconds
+    It receives so many uploads `at_once`, half of them from one person, and gives a body up after `stall` seconds without a byte, or `stretch` seconds
     with next to none.
     """
     app = FastAPI(
@@ -119,7 +120,7 @@ def create_app(
     )
     app.state.archive = archive
     app.state.known = Known()
-    app.state.at_once, app.state.receiving = at_once, 0
+    app.state.at_once, app.state.receiving = at_once, Counter[str]()
     problems.install(app)
     problems.describe(app)
     app.add_middleware(BodyLimit, stall=stall, stretch=stretch)

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import binascii
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -24,15 +25,21 @@ _MEMBER: Final = re.compile(r"\s*([a-z0-9-]+)=:([A-Za-z0-9+/=]*):\s*")
 
 @contextmanager
 def admitted(request: Request) -> Iterator[None]:
-    """Be one of the uploads that this server receives at a time. Raises Busy. Runs in the event loop only: no lock."""
-    state = request.app.state
-    if state.receiving >= state.at_once:
+    """Be one of the uploads that this server receives at a time, of which half may be those of one person.
+
+    Raises Busy. Runs in the event loop only: no lock.
+    """
+    state, person = request.app.state, request.state.person.name
+    own = -(-state.at_once // 2)
+    if state.receiving[person] >= own:
+        raise Busy(what=f"This server receives {own} uploads of yours already. Repeat this one in a moment.")
+    if state.receiving.total() >= state.at_once:
         raise Busy(what=f"This server receives {state.at_once} uploads already. Repeat this one in a moment.")
-    state.receiving += 1
+    state.receiving[person] += 1
     try:
         yield
     finally:
-        state.receiving -= 1
+        state.receiving -= Counter([person])  # who has none is not kept
 
 
 async def receive(request: Request, write: Callable[[list[bytes]], None]) -> None:
