@@ -32,8 +32,13 @@ def ls(dataset: str | None, path: str | None, everything: bool, as_json: bool, d
             found = list(client.folder(dataset, (path or "").strip("/")))
             if as_json:
                 give({"items": [item.model_dump(mode="json") for item in found]})
-            else:
+            elif found:
                 _files(found)
+            else:
+                gone = client.dataset(dataset).state == "deleted"
+                say(
+                    f"Dataset {dataset} is deleted." if gone else f"There is nothing in {path or f'dataset {dataset}'}."
+                )
             return
         items = list(client.datasets(deleted=everything))
     if as_json:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 import click
 
 from holdfast.cli.options import connect, data_option, json_option
@@ -11,6 +14,9 @@ from holdfast.cli.values import HELP, pair, read_file, shown
 from holdfast.client import Client
 from holdfast.wire.datasets import DatasetPage
 from holdfast.wire.metadata import Extraction, Metadata
+
+# A number without a unit that something is compared with.
+_NUMBER: Final = re.compile(r"([<>=]|\bbetween\b)\s*[-+]?[\d.]+(e[-+]?\d+)?\s*($|\)|and\b|or\b)", re.IGNORECASE)
 
 
 @click.command(epilog=HELP)
@@ -122,7 +128,7 @@ def search(
     if as_json:
         give(found)
     else:
-        _hits(found)
+        _hits(found, query)
 
 
 def _saved(client: Client, *, as_json: bool) -> None:
@@ -133,12 +139,12 @@ def _saved(client: Client, *, as_json: bool) -> None:
         table(("name", "query", "sort"), [(item.name, item.query, item.sort) for item in found])
 
 
-def _hits(found: DatasetPage) -> None:
+def _hits(found: DatasetPage, query: str) -> None:
     rows = [(i.id, i.owner, moment(i.created_at), f"{i.files}", size(i.bytes), i.title) for i in found.items]
     table(("dataset", "owner", "registered", "files", "size", "title"), rows, right=(3, 4))
     about = "" if found.count_exact else "about "
     say(f"\n{about}{found.count} datasets" + (f", {len(found.items)} shown" if found.next else ""))
-    if found.count == 0:
+    if found.count == 0 and _NUMBER.search(query):
         say("Numbers that have a unit are found with a unit only: energy > 12 keV.")
     for key, values in found.facets.items():
         say(f"\n{key}" + ("" if found.facets_complete else " (of the newest 10,000)"))
