@@ -166,7 +166,7 @@ def test_what_never_fits_is_refused_at_once(make_site: Callable[..., SmallSite])
 
 
 def test_p9_without_a_limit_the_disk_decides(make_site: Callable[..., SmallSite]) -> None:
-    site = make_site(buffer__high=0.01)
+    site = make_site(buffer__limit=0, buffer__high=0.01)
     dataset = site.archive_folder({"x": sample(1000)})
     site.drain()
     disk = os.statvfs(site.archive.settings.buffer_path)

@@ -35,10 +35,10 @@ def _compiled() -> str:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment without settings of whoever runs the tests."""
+    """Return the environment without settings of whoever runs the tests, whose disk may be nearly full."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("HOLDFAST_")}
     clean.pop("PYTHONDONTWRITEBYTECODE", None)
-    return {**clean, "PYTHONPYCACHEPREFIX": _compiled(), **more}
+    return {**clean, "PYTHONPYCACHEPREFIX": _compiled(), "HOLDFAST_BUFFER_LIMIT": "1 GB", **more}
 
 
 def wait_for(fact: Callable[[], object], what: str, *, patience: float = _PATIENCE) -> None:

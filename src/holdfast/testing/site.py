@@ -221,7 +221,9 @@ def small_site(folder: Path, dsn: str, **settings: object) -> Iterator[SmallSite
     sources.mkdir(parents=True, exist_ok=True)
     chosen: dict[str, object] = {
         "roots__source": (sources,), "site__server": "beamline", "library__tapes": 4, "library__capacity": 40 * _MB,
-        "library__reserve": 1 * _MB, "database__connections": 8, **settings,
+        "library__reserve": 1 * _MB, "database__connections": 8,
+        "buffer__limit": 1000 * _MB,  # the disk of whoever runs the tests may be nearly full
+        **settings,
     }  # fmt: skip
     given = {key.replace("__", "."): value for key, value in chosen.items()}
     found = load(folder / "data", overrides=given)
