@@ -187,6 +187,21 @@ def test_a_link_opens_what_it_is_for_and_nothing_else(api: httpx.Client, dataset
     assert api.get(f"{address}/checksums").text.count("\n") == 2
 
 
+def test_p8_a_link_to_what_is_on_tape_tells_nothing_of_the_request(
+    site: SmallSite, api: httpx.Client, dataset: str
+) -> None:
+    address = link(api, dataset, path="sub/deep")["address"]
+    gone(site)
+    wider = api.get(f"{PREFIX}/datasets/{dataset}/bundle").json()  # by who made the link, for more than it opens
+    for path in ("content/sub/deep/c", "bundle", "bundle?format=zip"):
+        answer = api.get(f"{address}/{path}", headers={"Authorization": ""})
+        assert (answer.status_code, answer.json()) == (202, {"state": "waiting"})
+        assert int(answer.headers["retry-after"]) > 0
+        assert wider["id"] not in str(answer.headers)
+    site.drain()
+    assert api.get(f"{address}/content/sub/deep/c", headers={"Authorization": ""}).status_code == 200
+
+
 def test_a_link_ends(site: SmallSite, api: httpx.Client, dataset: str) -> None:
     token = api.headers["Authorization"]
     made = {name: link(api, dataset, most=2) for name in ("used", "revoked", "expired", "orphan")}

@@ -20,6 +20,7 @@ from holdfast.model.names import printable
 from holdfast.packaging import bundle
 from holdfast.services import content, show
 from holdfast.services.archive import Archive
+from holdfast.wire.links import Coming
 
 # What strangers archive must never run as a page of ours.
 _SAFE: Final = {
@@ -68,17 +69,18 @@ def path_of(request: Request, behind: str) -> bytes:
 
 
 def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *, person: str,
-    count: Callable[[], None] = lambda: None,
+    count: Callable[[], None] | None = None,
 ) -> Response:  # fmt: skip
     """Answer with a file, ranges of it, 304 when the caller has it, or 202 when it has to come from tape.
 
-    `count` is called once the bytes are there, and may raise.
+    `count` is that of a link: it is called once the bytes are there, and may raise.
     """
     found = content.open_file(archive, dataset, path, person=person)
     if isinstance(found, content.Away):
-        return away(archive, found)
+        return _away(archive, found, by_link=count is not None)
     try:
-        count()
+        if count:
+            count()
     except HoldfastError:
         os.close(found.descriptor)
         raise
@@ -95,17 +97,18 @@ def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *
 
 def bundle_answer(
     archive: Archive, request: Request, chain: Sequence[str], paths: Sequence[bytes], *, form: str, person: str,
-    name: str, count: Callable[[], None] = lambda: None,
+    name: str, count: Callable[[], None] | None = None,
 ) -> Response:  # fmt: skip
     """Answer with a tar or zip of what is at and below `paths` (none: all), or 202 when it has to come from tape.
 
     `chain` is one dataset or, the newest first, those whose union is wanted.
-    `count` is called once the bytes are there, and may raise.
+    `count` is that of a link: it is called once the bytes are there, and may raise.
     """
     folders = content.select(archive, chain, paths, person=person)
     if isinstance(folders, content.Away):
-        return away(archive, folders)
-    count()
+        return _away(archive, folders, by_link=count is not None)
+    if count:
+        count()
 
     def entries() -> Iterator[tuple[str, Packed]]:
         return content.entries(archive, chain, paths)
@@ -129,8 +132,12 @@ def checksums_answer(archive: Archive, chain: Sequence[str], paths: Sequence[byt
     return _StreamingResponse(lines, headers=headers, media_type="text/plain; charset=utf-8")
 
 
-def away(archive: Archive, found: content.Away) -> Response:
-    """Answer that the files are being brought, with the request to follow."""
-    body = show.request(archive, found.request).model_dump_json()
-    headers = {"Location": f"/api/v1/requests/{found.request}", "Retry-After": f"{_AGAIN}"}
+def _away(archive: Archive, found: content.Away, *, by_link: bool) -> Response:
+    """Answer that the files are being brought, with the request to follow; who has a link only is told how far it is."""
+    request = show.request(archive, found.request)
+    headers = {"Retry-After": f"{_AGAIN}"}
+    if by_link:  # P8: the request is of who made the link, and may be for more than the link opens
+        body = Coming(state=request.state).model_dump_json()
+    else:
+        body, headers["Location"] = request.model_dump_json(), f"/api/v1/requests/{found.request}"
     return Response(body, status_code=202, headers=headers, media_type="application/json")

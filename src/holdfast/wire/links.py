@@ -69,3 +69,9 @@ class Shared(Model):
     path: str
     files: list[File] = Field(description="the first of them")
     more: bool = Field(description="there are others; the tar and the list of checksums have all")
+
+
+class Coming(Model):
+    """What a link opens is being brought from tape."""
+
+    state: str = Field(description="of the request that brings it: asked, waiting, recalling")

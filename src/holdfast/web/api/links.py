@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
@@ -15,18 +15,21 @@ from holdfast.model.names import printable
 from holdfast.services import links, show
 from holdfast.services.rights import may
 from holdfast.web.api.datasets import raw
-from holdfast.web.api.downloads import BINARY, BUNDLE, COMES, SUMS
+from holdfast.web.api.downloads import BINARY, BUNDLE, SUMS
 from holdfast.web.body import unbase64
 from holdfast.web.caller import Caller, TheArchive, archive_of
 from holdfast.web.content import bundle_answer, checksums_answer, file_answer, path_of
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
-from holdfast.wire.links import Link, LinkPage, LinkUses, NewLink, Shared
+from holdfast.wire.links import Coming, Link, LinkPage, LinkUses, NewLink, Shared
 
 router = Router(tags=["links"])
 _BASIC: Final = HTTPBasic(auto_error=False, description="the password of a link, with any user name")
 _FIRST: Final = 1000  # files in what a link shows
 _SHARED: Final = responses(404)
+_COMES: Final[dict[int | str, dict[str, Any]]] = {
+    202: {"model": Coming, "description": "It is on tape and is being brought; repeat after some seconds."}
+}
 
 
 @router.post("/datasets/{dataset}/links", status_code=201, responses=responses(404, 409))
@@ -74,7 +77,7 @@ def shared(archive: TheArchive, link: Annotated[links.Opening, Depends(opening)]
 
 
 @router.get(
-    "/shared/{secret}/content/{path:path}", response_class=Response, responses={200: BINARY, **COMES, **_SHARED}
+    "/shared/{secret}/content/{path:path}", response_class=Response, responses={200: BINARY, **_COMES, **_SHARED}
 )
 def download(
     secret: str,
@@ -89,7 +92,7 @@ def download(
     return file_answer(archive, request, link.dataset, wanted, person=link.person, count=count)
 
 
-@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BUNDLE, **COMES, **_SHARED})
+@router.get("/shared/{secret}/bundle", response_class=Response, responses={200: BUNDLE, **_COMES, **_SHARED})
 def download_all(
     request: Request,
     archive: TheArchive,
