@@ -202,6 +202,21 @@ def test_p8_a_link_to_what_is_on_tape_tells_nothing_of_the_request(
     assert api.get(f"{address}/content/sub/deep/c", headers={"Authorization": ""}).status_code == 200
 
 
+def test_a_used_up_link_opens_nothing_more(site: SmallSite, api: httpx.Client, dataset: str) -> None:
+    made = link(api, dataset, most=1)
+    nobody = {"Authorization": ""}
+    assert api.get(f"{made['address']}/content/a.txt", headers=nobody).status_code == 200
+    assert api.get(made["address"], headers=nobody).status_code == 200  # who has just used it may go on
+    unknown = api.get(f"{PREFIX}/shared/nothing", headers=nobody)
+    gone(site)
+    for change in ("at = now() - interval '61 minutes'", "at = now(), address = '192.0.2.1'"):
+        site.rows("update link_use set " + change)
+        for path in ("", "/checksums", "/content/a.txt", "/content/sub/big.bin", "/bundle"):
+            answer = api.get(made["address"] + path, headers=nobody)
+            assert (answer.status_code, answer.text) == (404, unknown.text)
+    assert not site.rows("select id from request")
+
+
 def test_a_link_ends(site: SmallSite, api: httpx.Client, dataset: str) -> None:
     token = api.headers["Authorization"]
     made = {name: link(api, dataset, most=2) for name in ("used", "revoked", "expired", "orphan")}

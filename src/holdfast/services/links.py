@@ -96,11 +96,11 @@ def uses(archive: Archive, link: str) -> list[LinkUse]:
     return [LinkUse(at=row["at"], address=row["address"], path=printable(bytes(row["what"]))) for row in rows]
 
 
-def opened(archive: Archive, secret: str, password: str | None) -> Opening:
-    """Return what a link opens. Raises NotFound, in the same words for all that are not good; PasswordNeeded (password)."""
+def opened(archive: Archive, secret: str, password: str | None, *, address: str) -> Opening:
+    """Return what a link opens for somebody at `address`. Raises NotFound, in the same words for all that are not good; PasswordNeeded (password)."""
     args = {"digest": digest(secret), "failures": _FAILURES, "pause": _PAUSE}
     with archive.database.reading() as conn:
-        row = links.first(conn, "good", **args)
+        row = links.first(conn, "good", **args, address=address)
     if row is None:
         raise NotFound(kind="link", name="like this, or it has ended")
     if row["password"]:

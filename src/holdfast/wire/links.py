@@ -18,7 +18,10 @@ class NewLink(Model):
     path: str = Field(default="", max_length=4096, description="a folder or file; empty: the whole dataset")
     path_base64: str | None = Field(default=None, max_length=8192, description="likewise, as exact bytes")
     seconds: float = Field(default=30 * 86400, gt=0, description="for how long it is good")
-    most: int | None = Field(default=None, ge=1, le=1_000_000, description="downloads; none: any number")
+    most: int | None = Field(
+        default=None, ge=1, le=1_000_000,
+        description="downloads, after which it opens nothing, but for an hour to the address of the last; none: any number",
+    )  # fmt: skip
     password: NewPassword | None = None
     label: str = Field(default="", max_length=200, description="who it is for")
 

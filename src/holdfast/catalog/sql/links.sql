@@ -9,10 +9,12 @@ select * from link where dataset = %(dataset)s order by created_at desc, id desc
 select * from link where id = %(id)s
 
 -- good --
--- A link that opens something; `shut`: too many wrong passwords lately.
+-- A link that opens something; `shut`: too many wrong passwords lately. One that is used up, only for who just used it.
 select link.*, dataset.title, failures >= %(failures)s and failed_at > now() - make_interval(secs => %(pause)s) as shut
 from link join dataset on dataset.id = link.dataset
 where digest = %(digest)s and revoked_at is null and expires_at > now() and dataset.state = 'closed'
+  and (most is null or downloads < most or exists (
+    select from link_use where link_use.link = link.id and address = %(address)s and at > now() - interval '1 hour'))
   and exists (select from person where person.name = link.created_by and person.state = 'active')
 
 -- tried --

@@ -65,7 +65,8 @@ def opening(
     request: Request, secret: str, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
 ) -> links.Opening:
     """Return what a link opens. Raises NotFound, NotSignedIn."""
-    return links.opened(archive_of(request), secret, credentials.password if credentials else None)
+    password = credentials.password if credentials else None
+    return links.opened(archive_of(request), secret, password, address=_address(request))
 
 
 @router.get("/shared/{secret}", responses=_SHARED)
