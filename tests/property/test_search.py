@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from holdfast.catalog import search
 from holdfast.catalog.database import Connection, Database
+from holdfast.catalog.migrate import migrate
 from holdfast.errors import InvalidInput
 from holdfast.model.conditions import (
     All,
@@ -273,6 +278,41 @@ def test_sorted_pages_hold_each_dataset_with_the_key_once(
     assert len(found) == len(sortable) == count
     numbers = [there[ident]["numbers"][key] for ident in found if key in there[ident]["numbers"]]
     assert numbers == sorted(numbers, reverse=down)
+
+
+def test_pages_sorted_by_texts_are_whole_whatever_the_collation_of_the_database(postgres: str) -> None:
+    name = f"collated_{os.getpid()}"
+    with psycopg.connect(postgres, autocommit=True) as conn:  # as createdb makes it on a host whose locale is en_US
+        try:
+            conn.execute(f"create database {name} template template0 locale_provider icu icu_locale 'en-US'")
+        except psycopg.errors.FeatureNotSupported as error:
+            pytest.skip(f"{error}: the embedded PostgreSQL knows the collation C only")
+    try:
+        with psycopg.connect(make_conninfo(postgres, dbname=name), row_factory=dict_row) as conn:
+            migrate(conn)
+            conn.execute("insert into profile (name, version, body) values ('p', 1, '{}')")
+            titles = ("apple", "Banana", "cherry", "Date", "elder", "Fig", "grape")
+            fill(conn, [plain(title) for title in titles])
+            for down in (False, True):
+                found, _ = all_pages(conn, All(()), None, search.Order("title", descending=down))
+                title = {row["dataset"]: row["texts"]["title"] for row in conn.execute("select * from search")}
+                assert [title[ident] for ident in found] == sorted(titles, reverse=down)
+    finally:
+        with psycopg.connect(postgres, autocommit=True) as conn:
+            conn.execute(f"drop database {name} with (force)")
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_equal_numbers_that_are_written_differently_are_all_on_a_page(database: Database, down: bool) -> None:  # noqa: FBT001 - drawn
+    ways = ["12 keV", "12.0 keV", {"value": 12, "unit": "keV"}, "1.2e1 keV", {"value": 12, "unit": "keV"}, "12.00 keV"]
+    with database.transaction() as conn:
+        fill(conn, [plain("x", energy=way) for way in ways])
+        found, _ = all_pages(conn, All(()), None, search.Order("energy", descending=down))
+    assert (len(found), len(set(found))) == (6, 6)
+
+
+def plain(title: str, **metadata: Any) -> Dataset:
+    return {"title": title, "owner": "ann", "metadata": metadata, "place": None, "audience": "", "group": None}
 
 
 def test_p8_how_many_words_begin_so_elsewhere_is_not_told(database: Database) -> None:

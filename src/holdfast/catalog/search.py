@@ -168,7 +168,13 @@ class _Finding:
 
     def _gather(self, tests: Sequence[Sql]) -> Hits:
         where, key, down = _and(tests), self._order.key, self._order.descending
-        place: LiteralString = "(numbers->>%s)::float8 as number, texts->>%s as place" if key else "at as place"
+        # As `_behind_key` goes on: by number, or else by text as its bytes are, whatever the collation of the database.
+        place: LiteralString = (
+            "(numbers->>%s)::float8 as number,"
+            ' case when numbers ? %s then null else texts->>%s end collate "C" as place'
+            if key
+            else "at as place"
+        )
         end: LiteralString = " desc" if down else ""
         order: LiteralString = (
             "number" + end + " nulls last, place" + end + " nulls last, id" + end
@@ -189,7 +195,7 @@ class _Finding:
             + " limit %s) as page on true order by "
             + order
         )
-        args = (*((key, key) if key else ()), *where.args, *behind.args, self._limit)
+        args = (*((key, key, key) if key else ()), *where.args, *behind.args, self._limit)
         rows = self._conn.execute(query, args, prepare=False).fetchall()
         return Hits([row for row in rows if row["id"] is not None], rows[0]["count"], exact=True)
 
@@ -201,7 +207,7 @@ class _Finding:
         sign: LiteralString = "<" if self._order.descending else ">"
         if number is not None:
             return Sql("(number is null or (number, id) " + sign + " (%s::float8, %s::bigint))", (number, ident))
-        return Sql('(number is null and (place collate "C", id) ' + sign + " (%s::text, %s::bigint))", (text, ident))
+        return Sql("(number is null and (place, id) " + sign + " (%s::text, %s::bigint))", (text, ident))
 
 
 class Compiler:
