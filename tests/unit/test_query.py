@@ -61,6 +61,13 @@ def test_a_day_is_long_and_a_moment_is_not() -> None:
     assert parse("T_DURING(start, INTERVAL('2026-03-01', '..'))") == All((Range("start", "date", low=day.low),))
 
 
+def test_a_text_in_quotes_may_begin_with_a_number() -> None:
+    campaign = Is("title", "2026 campaign")
+    assert parse("title = '2026 campaign'") == campaign
+    assert parse("title <> '2026 campaign'") == All((Has("title"), Not(campaign)))
+    assert parse("title IN ('2026 campaign', '3 o''clock')") == Either((campaign, Is("title", "3 o'clock")))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -69,6 +76,8 @@ def test_a_day_is_long_and_a_moment_is_not() -> None:
         ("e > 12 keV AND f > 13 eV AND = 3", "at character 30"),
         ("x = 'open", "cannot be read at character 5"),
         ("energy > '12 parsnip'", "unit that is not known"),
+        ("energy = 12 parsnip", "unit that is not known"),
+        ("energy IN (12 parsnip)", "unit that is not known"),
         ("start > DATE('2026-99-01')", "is not|has the date"),
         ("x = y", "compares a key with"),
         ("x + 1 = 2", "needs the name of a key"),

@@ -150,7 +150,7 @@ class _Reader:
             if op != "=":
                 raise InvalidInput(what=f"The query compares {key} with {str(value).lower()} by {op}: there is only =.")
             return Is(key, value)
-        low_high = self._bounds(value)
+        low_high = self._bounds(op, value)
         if low_high is None:
             return Is(key, value) if op == "=" else _span(key, op, value)
         return _range(key, op, *low_high)
@@ -220,8 +220,11 @@ class _Reader:
             raise InvalidInput(what=f"{function} takes one text in single quotes.")
         return args[0]
 
-    def _bounds(self, value: Any) -> tuple[str, float, float] | None:
-        """Return dimension and both ends of what a value covers: a day is long. None for a text."""
+    def _bounds(self, op: str, value: Any) -> tuple[str, float, float] | None:
+        """Return dimension and both ends of what a value covers: a day is long. None for a text.
+
+        One in quotes that begins like a quantity ('2026 campaign') can be equal to a text; to be larger, it needs a unit.
+        """
         if isinstance(value, float) and math.isfinite(value):
             return NUMBER, value, value
         text = _date(value)
@@ -232,6 +235,8 @@ class _Reader:
         except ValueError as error:
             if isinstance(value, dict):
                 raise InvalidInput(what=f"The query has the date {text[:40]!r}: {error}.") from None
+            if op == "=" and "'" + text.replace("'", "''") + "'" in self._text:
+                return None
             raise _at(self._text, max(self._text.find(text), 0), f"has a unit that is not known ({error})") from None
         if found is None and isinstance(value, dict):
             raise InvalidInput(what=f"The query has the date {text[:40]!r}, which is none.")
