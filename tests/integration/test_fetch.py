@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import HoldfastError, NotAllowed, NotFound, OutsideRoots, Unreachable
+from holdfast.errors import HoldfastError, InvalidInput, NotAllowed, NotFound, OutsideRoots, Unreachable
 from holdfast.services import fetch, show, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
@@ -175,10 +175,12 @@ def test_only_hosts_that_were_named_are_asked(near: SmallSite, host: Host, monke
         ("https://user:pass@data.example.org/x", NotAllowed),
         ("file:///etc/passwd", NotAllowed),
         (f"{host.url}/secret", Unreachable),
+        (f"{host.url}/no\0url", InvalidInput),
+        (f"https://{'x' * 100}.example.org/x", Unreachable),
     ]
     for url, error in refused:
         with pytest.raises(error):
-            fetch.want_url(near.archive, dataset, url, path="a", person="tester")
+            fetch.want_url(near.archive, dataset, url, path="", person="tester")
     # A name that leads inside: DNS is not ours.
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.1", 443))])
     with pytest.raises(NotAllowed, match="private"):

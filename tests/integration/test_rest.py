@@ -215,6 +215,15 @@ def test_a_cursor_with_half_a_character_is_refused(site: SmallSite, api: httpx.C
     for text in ("\ud800", "a\0"):
         answer = api.get(f"{DATASETS}/{dataset}/files", params={"cursor": paging.give(text)})
         assert answer.status_code in {200, 422}
+    for path, values in (
+        ("datasets", ("2026-01-01T00:00:00+00:00", "\udc80")),
+        ("datasets?q=", ("\ud800", "1")),
+        ("groups", ("\udc80",)),
+        ("people", ("\ud800",)),
+        (f"datasets/{dataset}/metadata/history", ("1", "\ud800")),
+    ):
+        address = f"{PREFIX}/{path}{'&' if '?' in path else '?'}cursor={paging.give(*values)}"
+        is_problem(api.get(address), 422, "invalid-input")
 
 
 def test_p11_a_repeated_call_gets_the_same_answer(site: SmallSite, api: httpx.Client) -> None:

@@ -122,7 +122,11 @@ def test_what_is_wrong_is_refused(api: httpx.Client, dataset: str) -> None:
     assert offset(api, place) == 0
     assert begin(api, dataset, 6, name="../out").status_code == 422
     assert begin(api, "0" * 26, 6).status_code == 404
-    assert api.post(f"{PREFIX}/uploads", headers={"Upload-Length": "x"}).status_code == 422
+    for odd in ("x", "²".encode("latin-1"), "-1", "9" * 19, "9" * 5000):
+        assert api.post(f"{PREFIX}/uploads", headers={"Upload-Length": odd}).status_code == 422
+        headers = {**BYTES, "Upload-Offset": odd}
+        assert api.patch(place, content=b"abc", headers=headers).status_code == 422
+    assert begin(api, dataset, 10**18 - 1).status_code in {422, 507}
     assert api.head(f"{PREFIX}/uploads/nothing").status_code == 404
     with httpx.Client(base_url=api.base_url, headers=TUS, trust_env=False) as stranger:
         assert stranger.head(place).status_code == 401

@@ -6,10 +6,12 @@ Named tuples, because there is one of each per file: frozen dataclasses take fou
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["file", "link", "directory"]
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 ACL: Final = "system.posix_acl_access"  # acl(5): who may what, as Linux keeps it beside owner and mode
 
 
@@ -71,3 +73,8 @@ class Packed(NamedTuple):
     def file_digest(self) -> bytes:
         """The SHA-512 of the whole file, as far as this entry knows it."""
         return self.whole_digest if self.entry.part else self.location.digest
+
+
+def size_of(text: str) -> int | None:
+    """Return a number of bytes as headers of HTTP carry it, in digits; None for another text, or more than any file has."""
+    return int(text) if _SIZE.fullmatch(text) else None

@@ -127,13 +127,15 @@ class _Reader:
             return All(parts) if op == "and" else Either(parts)
         if op == "not":
             return Not(self.condition(args[0]))
-        handler = _HANDLERS.get(op)
+        handler, takes = _HANDLERS.get(op, (None, 0))
         if handler is None:
             raise InvalidInput(
                 what=f"The query uses {tree['op']}, which is not known here. There are AND, OR, NOT, =, <>, <, <=, >, >=, "
                 "BETWEEN, IN, LIKE, IS NULL, T_AFTER, T_BEFORE, T_DURING, TEXT('words'), FILE('name'), "
                 "CONE(ra, dec, radius)."
             )
+        if takes and len(args) != takes:  # written as a function, it may have any number of them
+            raise InvalidInput(what=f"The query has {tree['op']} with {len(args)} values; it takes {takes}.")
         return handler(self, op, args)
 
     def compare(self, op: str, args: list[Any]) -> Condition:
@@ -188,7 +190,7 @@ class _Reader:
     def during(self, _op: str, args: list[Any]) -> Condition:
         """A key whose date lies in an interval; '..' leaves an end open."""
         ends = args[1].get("interval") if isinstance(args[1], dict) else None
-        if ends is None:
+        if ends is None or len(ends) != 2:  # noqa: PLR2004 - begin and end
             raise self._refuse(args[1], "has T_DURING with")
         key = self._key(args[0])
         parts = [self._compared(key, op, _date(end)) for op, end in zip((">=", "<="), ends, strict=True) if end != ".."]
@@ -295,16 +297,17 @@ def _span(key: str, op: str, value: str) -> Span:
     return Span(key, low=value, low_in=op == ">=")
 
 
-_HANDLERS: Final[dict[str, Callable[[_Reader, str, list[Any]], Condition]]] = {
-    **dict.fromkeys(("=", "<>", "<", "<=", ">", ">="), _Reader.compare),
-    "between": _Reader.between,
-    "in": _Reader.among,
-    "like": _Reader.like,
-    "isnull": _Reader.absent,
-    "t_during": _Reader.during,
-    "t_after": _Reader.temporal,
-    "t_before": _Reader.temporal,
-    "cone": _Reader.cone,
-    "text": _Reader.text,
-    "file": _Reader.file,
+# And how many values each takes; 0: it says itself what it takes.
+_HANDLERS: Final[dict[str, tuple[Callable[[_Reader, str, list[Any]], Condition], int]]] = {
+    **dict.fromkeys(("=", "<>", "<", "<=", ">", ">="), (_Reader.compare, 2)),
+    "between": (_Reader.between, 3),
+    "in": (_Reader.among, 2),
+    "like": (_Reader.like, 2),
+    "isnull": (_Reader.absent, 1),
+    "t_during": (_Reader.during, 2),
+    "t_after": (_Reader.temporal, 2),
+    "t_before": (_Reader.temporal, 2),
+    "cone": (_Reader.cone, 0),
+    "text": (_Reader.text, 0),
+    "file": (_Reader.file, 0),
 }

@@ -33,7 +33,7 @@ from holdfast.errors import (
     TransientError,
     Unreachable,
 )
-from holdfast.model.entry import Entry
+from holdfast.model.entry import Entry, size_of
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.packaging.sources import FILE, opened_root
@@ -99,10 +99,10 @@ def want_url(archive: Archive, dataset: str, url: str, *, path: str, person: str
 
     Raises NotAllowed (host), InvalidInput, Unreachable, NotFound, Conflict, NoSpace.
     """
-    name = path or httpx.URL(url).path.rpartition("/")[2]
     with _answer(archive, "HEAD", url, {}) as response:
-        length = response.headers.get("content-length", "")
-        if not length.isdigit():
+        name = path or httpx.URL(url).path.rpartition("/")[2]
+        length = size_of(response.headers.get("content-length", ""))
+        if length is None:
             raise InvalidInput(what=f"{url} does not say how large it is, so no room can be promised.")
         validator = _validator(response)
     _begin(
@@ -110,7 +110,7 @@ def want_url(archive: Archive, dataset: str, url: str, *, path: str, person: str
         dataset,
         name.encode(),
         origin=url.encode(),
-        length=int(length),
+        length=length,
         mtime_ns=None,
         person=person,
         metadata=validator,
@@ -247,8 +247,9 @@ def _address(archive: Archive, url: httpx.URL) -> str:
         )
     try:
         found = socket.getaddrinfo(url.host, url.port or url.scheme, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise Unreachable(url=str(url), why=error.strerror or "its host is not known") from error
+    except (OSError, UnicodeError) as error:  # a label of the name is empty or too long
+        why = error.strerror if isinstance(error, OSError) else None
+        raise Unreachable(url=str(url), why=why or "its host is not known") from error
     for *_, place in found:
         if named or ipaddress.ip_address(place[0]).is_global:
             return str(place[0])

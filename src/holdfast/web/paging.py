@@ -20,15 +20,19 @@ def give(*values: str | bytes) -> str:
     return base64.urlsafe_b64encode(json.dumps(texts).encode()).decode().rstrip("=")
 
 
-def take(cursor: str | None, count: int) -> list[str] | None:
-    """Return the values of a cursor, None without one. Raises InvalidInput for one that we did not give."""
+def take(cursor: str | None, count: int, *, paths: bool = False) -> list[str] | None:
+    """Return the values of a cursor, None without one; those of `paths` need not be UTF-8.
+
+    Raises InvalidInput for one that we did not give.
+    """
     if not cursor:
         return None
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor[:_MOST] + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error):
+        "".join(values).encode("utf-8", "surrogateescape" if paths else "strict")
+    except (ValueError, TypeError, binascii.Error):
         values = None
-    if not isinstance(values, list) or len(values) != count or not all(isinstance(v, str) for v in values):
+    if not isinstance(values, list) or len(values) != count:
         raise InvalidInput(what="This cursor is not one that this list gave.")
     return values
 

@@ -92,7 +92,7 @@ def files(
 ) -> FilePage:
     """List the files of a dataset, or those at and below `prefix`, in path order; with `union`, also of what it extends."""
     may(archive, person, "see", dataset)
-    (after,) = paging.take(cursor, 1) or [""]
+    (after,) = paging.take(cursor, 1, paths=True) or [""]
     if union:
         found = show.union(archive, dataset, prefix=raw(prefix), after=raw(after), limit=limit, sight=sight(person))
     else:
@@ -106,7 +106,7 @@ def folder(
 ) -> FilePage:
     """List what is directly in a folder of a dataset."""
     may(archive, person, "see", dataset)
-    after = paging.take(cursor, 1) or [""]
+    after = paging.take(cursor, 1, paths=True) or [""]
     found = show.folder(archive, dataset, path=raw(path), after=raw(after[0]), limit=limit)
     return FilePage(items=[item for _, item in found], next=paging.give(found[-1][0]) if len(found) == limit else None)
 

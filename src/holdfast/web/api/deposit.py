@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from holdfast.errors import InvalidInput
+from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
@@ -90,10 +91,10 @@ def _forget(receiving: uploads.Receiving) -> None:
 
 
 def _length(request: Request) -> int:
-    text = request.headers.get("content-length", "")
-    if not text.isdigit():
+    length = size_of(request.headers.get("content-length", ""))
+    if length is None:
         raise InvalidInput(what="Say in Content-Length how many bytes will come: room is promised before they move.")
-    return int(text)
+    return length
 
 
 @router.post("/datasets/{dataset}/files", openapi_extra=_TAR, responses=responses(404, 409, 507))

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from holdfast.catalog.database import Row
 from holdfast.errors import Busy, Conflict, InvalidInput, NotFound, UploadDamaged
+from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.rights import Person
 from holdfast.services import uploads
@@ -58,12 +59,12 @@ def protocol(_person: Caller) -> Response:
 @router.post("/uploads", status_code=201, dependencies=[Tus], openapi_extra=_BODY, responses=responses(404, 409, 507))
 async def begin(request: Request, archive: TheArchive, person: Caller) -> Response:
     """Begin an upload, with its first bytes if there are any; one of the same unchanged file is gone on with."""
-    length = request.headers.get("upload-length", "")
-    if not length.isdigit():
+    length = size_of(request.headers.get("upload-length", ""))
+    if length is None:
         raise InvalidInput(what="Say in Upload-Length how many bytes the file has: room is promised before they move.")
     metadata, at_once = request.headers.get("upload-metadata", ""), request.headers.get("content-type") == _BYTES
     with admitted(request):
-        row = await run_in_threadpool(_begun, archive, person, int(length), metadata, reuse=not at_once)
+        row = await run_in_threadpool(_begun, archive, person, length, metadata, reuse=not at_once)
         headers = _ABOUT | {"Location": f"{request.url.path}/{row['id']}"}
         if at_once or row["length"] == 0:
             row = await _take(request, archive, row, offset=0)
@@ -126,12 +127,12 @@ async def go_on(upload: str, request: Request, archive: TheArchive, person: Call
     row = await run_in_threadpool(_own, archive, person, upload)
     if request.headers.get("content-type") != _BYTES:
         return problems.document(415, "invalid-input", "A value is not acceptable.", f"The bytes come as {_BYTES}.")
-    offset = request.headers.get("upload-offset", "")
-    if not offset.isdigit():
+    offset = size_of(request.headers.get("upload-offset", ""))
+    if offset is None:
         raise InvalidInput(what="Say in Upload-Offset from where these bytes go on.")
     try:
         with admitted(request):
-            row = await _take(request, archive, row, offset=int(offset))
+            row = await _take(request, archive, row, offset=offset)
     except UploadDamaged as error:
         return problems.document(460, error.code, "Checksum mismatch", error.sentence)
     return Response(status_code=204, headers=_ABOUT | _place(row))
