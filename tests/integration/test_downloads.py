@@ -10,13 +10,17 @@ import os
 import shutil
 import subprocess
 import tarfile
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from holdfast.errors import PasswordNeeded
+from holdfast.services import links
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
@@ -254,7 +258,40 @@ def test_a_link_with_a_password_is_shut_after_too_many_wrong_ones(
             assert stranger.get(address, auth=("", "wrong")).status_code == 401
         assert stranger.get(address, auth=("", "correct horse")).status_code == 401
         site.rows("update link set failed_at = now() - interval '11 minutes'")
+        assert stranger.get(address, auth=("", "wrong")).status_code == 401  # it begins anew: one does not shut it
         assert stranger.get(address, auth=("", "correct horse")).status_code == 200
+
+
+def test_p8_guesses_at_a_link_are_counted_also_when_they_come_at_once(
+    site: SmallSite, api: httpx.Client, dataset: str
+) -> None:
+    address = link(api, dataset, password="correct horse")["address"]
+    secret = address.rpartition("/")[2]
+    begun, told = threading.Barrier(16), list[str]()
+    really = links.matches
+
+    def at_once(password: str, known: str) -> bool:
+        begun.wait(30)  # all have been let in, and none is counted
+        return really(password, known)
+
+    def guess(word: str) -> None:
+        try:
+            links.opened(site.archive, secret, word, address="")
+            told.append("good")
+        except PasswordNeeded as error:
+            told.append(error.sentence)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(16) as pool:
+        patch.setattr(links, "matches", at_once)
+        list(pool.map(guess, ["wrong"] * 16))
+        assert sum("not the password" in sentence for sentence in told) == 10
+        assert sum("too many" in sentence for sentence in told) == 6
+    # The right one is not told either, when it comes behind them.
+    site.rows("update link set failures = 9")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(links, "matches", lambda *_: site.rows("update link set failures = 10, failed_at = now()") == [])
+        guess("correct horse")
+        assert "too many" in told[-1]
 
 
 def test_p8_only_who_manages_a_dataset_makes_links(api: httpx.Client, dataset: str) -> None:

@@ -19,7 +19,9 @@ from holdfast.wire.links import Link, LinkUse, NewLink
 
 _SECRET: Final = 24  # bytes, 192 bits: cannot be guessed
 _LONGEST: Final = 366 * 86400  # seconds; who needs it longer wants the dataset public
-_FAILURES: Final = 10  # wrong passwords in a row, after which the link is shut for a while
+_FAILURES: Final = (
+    10  # wrong passwords, none longer than the pause after the other, after which the link is shut for a while
+)
 _PAUSE: Final = 600.0  # seconds
 _USES: Final = 1000  # of the log, in an answer
 
@@ -109,14 +111,16 @@ def opened(archive: Archive, secret: str, password: str | None, *, address: str)
 
 
 def _check(archive: Archive, row: Row, password: str | None) -> None:
+    shut = PasswordNeeded(what="There were too many wrong passwords for this link. Try again in ten minutes.")
     if row["shut"]:
-        raise PasswordNeeded(what="There were too many wrong passwords for this link. Try again in ten minutes.")
+        raise shut
     if not password:
         raise PasswordNeeded(what="This link has a password.")
     right = matches(password, row["password"])
-    if not right or row["failures"]:
-        with archive.database.transaction() as conn:
-            links.run(conn, "tried", id=row["id"], right=right)
+    with archive.database.transaction() as conn:  # also of a right one: others may have guessed at the same time
+        counted = links.first(conn, "tried", id=row["id"], right=right, failures=_FAILURES, pause=_PAUSE)
+    if counted is None:
+        raise shut
     if not right:
         raise PasswordNeeded(what="This is not the password of the link.")
 

@@ -22,7 +22,9 @@ class NewLink(Model):
         default=None, ge=1, le=1_000_000,
         description="downloads, after which it opens nothing, but for an hour to the address of the last; none: any number",
     )  # fmt: skip
-    password: NewPassword | None = None
+    password: NewPassword | None = Field(
+        default=None, description="ten wrong ones, and the link is shut for ten minutes; none: it needs none"
+    )
     label: str = Field(default="", max_length=200, description="who it is for")
 
 

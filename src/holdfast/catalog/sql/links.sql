@@ -18,10 +18,11 @@ where digest = %(digest)s and revoked_at is null and expires_at > now() and data
   and exists (select from person where person.name = link.created_by and person.state = 'active')
 
 -- tried --
--- Whether the password was right.
-update link set failures = case when %(right)s then 0 else failures + 1 end,
+-- Whether the password was right. No row: meanwhile there were too many wrong ones, and it is not told.
+update link set failures = case when %(right)s then 0 when failed_at > now() - make_interval(secs => %(pause)s) then failures + 1 else 1 end,
   failed_at = case when %(right)s then failed_at else now() end
-where id = %(id)s
+where id = %(id)s and not coalesce(failures >= %(failures)s and failed_at > now() - make_interval(secs => %(pause)s), false)
+returning id
 
 -- used --
 -- One more download, if one is left. The same one from the same address within an hour, as a program that resumes makes
