@@ -4,13 +4,19 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 from answers import forget, rebuild
+from psycopg.types.json import Jsonb
 
+from holdfast.catalog.queries import datasets
+from holdfast.errors import Conflict
 from holdfast.services import deletion
 from holdfast.services.free import want_release
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -119,3 +125,18 @@ def test_what_still_needs_the_copies_stands_in_the_way(site: SmallSite, api: htt
     assert newer in planned(api, dataset)["obstacles"][0]
     assert act(api, newer).status_code == 200
     assert act(api, dataset).status_code == 200
+
+
+def test_a_dataset_that_is_being_deleted_is_not_extended(site: SmallSite) -> None:
+    base = site.archive_folder({"a": b"a"})
+    site.drain()
+    waits = "select 1 from pg_locks where not granted"
+    with ThreadPoolExecutor(1) as pool:
+        with site.archive.database.transaction() as conn:
+            conn.execute("select from dataset where id = %s for update", [base])  # as who deletes it begins
+            extending = pool.submit(site.open_dataset, extends=base)
+            wait_for(lambda: extending.done() or site.rows(waits), "who extends it waits")
+            datasets.move(conn, "delete", to="deleted", id=base, tombstone=Jsonb({}))
+        with pytest.raises(Conflict, match="is deleted"):
+            extending.result(30)
+    assert site.rows("select id from dataset where extends is not null") == []

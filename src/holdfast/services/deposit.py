@@ -85,7 +85,8 @@ def insert(
 
 
 def _extended(conn: Connection, ident: str) -> Mapping[str, Any]:
-    """Return the dataset that another one shall extend. Raises NotFound, Conflict."""
+    """Return the dataset that another one shall extend, which is not deleted meanwhile. Raises NotFound, Conflict."""
+    conn.execute("select from dataset where id = %s for share", [ident])
     row = dataset_row(conn, ident)
     if row["state"] == "deleted" or (row["state"] == "open" and not row["close_wanted"]):
         raise Conflict(what=f"Dataset {ident} is {row['state']}: only one that is closed can be extended.")
