@@ -114,6 +114,53 @@ def test_a_folder_is_one_groups_and_what_is_archived_from_it_too(site: SmallSite
     assert (changed["folder"], changed["title"]) == ("", "No folder")
 
 
+def test_p8_who_only_reads_makes_no_datasets_of_a_group(site: SmallSite, api: httpx.Client) -> None:
+    who = {name: person(site, name) for name in ("marie", "writer", "reader")}
+    call(api, "POST", "/groups", name="team", owner="marie")
+    assert (join(api, who["marie"], "writer", "writer"), join(api, who["marie"], "reader", "reader")) == (200, 200)
+    base = site.archive_folder({"a": b"a"}, group="team")
+    site.drain()
+    site.rows("update dataset set owner = 'marie'")
+
+    def extended(name: str) -> Any:
+        answer = call(api, "POST", "/datasets", who[name], title="t", extends=base)
+        assert (answer.status_code, answer.json()["extends"]) == (201, base)
+        return answer.json()
+
+    def obstacles() -> Any:
+        return call(api, "GET", f"/datasets/{base}/deletion", who["marie"]).json()["obstacles"]
+
+    theirs = extended("writer")
+    assert theirs["group"] == "team"
+    assert theirs["id"] in obstacles()[0]
+    assert call(api, "POST", f"/datasets/{theirs['id']}/deletion", action="apply", reason="x").status_code == 200
+    own = extended("reader")
+    assert own["group"] is None
+    assert call(api, "GET", f"/datasets/{own['id']}", who["marie"]).status_code == 404
+    refused = call(api, "POST", f"/datasets/{base}/deletion", who["marie"], action="apply", reason="x")
+    for told in (obstacles()[0], refused.json()["detail"]):
+        assert "Another dataset extends it" in told
+        assert own["id"] not in told
+    # And the other way round: what one may not see any more is not named.
+    assert call(api, "DELETE", "/groups/team/members/reader", who["marie"]).status_code == 200
+    for path in (f"/datasets/{own['id']}", "/datasets", "/datasets?q=", f"/events?dataset={own['id']}&limit=1000"):
+        answer = call(api, "GET", path, who["reader"])
+        assert (answer.status_code, base in answer.text) == (200, False), path
+        assert base in call(api, "GET", path).text
+
+
+def test_a_folder_in_the_folder_of_a_group_may_be_that_of_others(site: SmallSite, api: httpx.Client) -> None:
+    folder = site.fill({"run1/a": b"a", "inner/run2/a": b"b", "inner/run3/a": b"b"}, name="proposal")
+    pierre, operator = person(site, "pierre"), person(site, "operator", "operator")
+    call(api, "POST", "/groups", name="outer", folder=str(folder), owner="pierre")
+    call(api, "POST", "/groups", name="inner", folder=str(folder / "inner"), owner="admin")
+    groups = [
+        call(api, "POST", "/datasets", headers, path=str(folder / path), title="t").json()["group"]
+        for headers, path in ((pierre, "run1"), (pierre, "inner/run2"), (operator, "inner/run3"))
+    ]
+    assert groups == ["outer", None, "inner"]
+
+
 def proposal(*others: str, **more: Any) -> dict[str, Any]:
     return {
         "title": "Radium", "principal_investigator": {"name": "marie", "title": "Marie Curie"},

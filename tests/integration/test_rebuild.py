@@ -77,7 +77,7 @@ def test_p5_what_a_dataset_is_to_others_is_on_the_tapes(site: SmallSite) -> None
     site.drain()
     deposit.close(site.archive, first, person="tester")
     site.drain()
-    second = site.open_dataset(extends=first)
+    second = site.open_dataset(extends=first, group="muon")
     fetch.want_path(site.archive, second, str(folder), into="again", person="tester")
     site.drain()
     deposit.close(site.archive, second, person="tester")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,8 +26,11 @@ from holdfast.services.pack import sweep_staging
 from holdfast.wire.deletion import Deletion
 
 
-def plan(archive: Archive, dataset: str) -> Deletion:
-    """Tell what deleting a dataset would do, and what stands in the way. Raises NotFound."""
+def plan(archive: Archive, dataset: str, *, sight: Sequence[str] | None = None) -> Deletion:
+    """Tell what deleting a dataset would do, and what stands in the way; a dataset is named if `sight` may see it (None: all).
+
+    Raises NotFound.
+    """
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
         gone = row["state"] == "deleted"
@@ -36,7 +40,7 @@ def plan(archive: Archive, dataset: str) -> Deletion:
         return Deletion(
             dataset=dataset, title=row["title"], state=row["state"], files=row["files"], bytes=row["bytes"],
             packages=len(packages.all(conn, "of_dataset", dataset=dataset)), tapes=sorted(on_tape),
-            obstacles=[] if gone else _obstacles(conn, row), retained_until=retained_until(row),
+            obstacles=[] if gone else _obstacles(conn, row, sight), retained_until=retained_until(row),
             two_persons=contract(row).two_persons, asked_by=asked.get("person"),
             tombstone=row["tombstone"] if gone else None,
         )  # fmt: skip
@@ -49,18 +53,20 @@ def retained_until(row: Row) -> datetime | None:
     return closed + timedelta(days=days) if days and closed else None
 
 
-def _obstacles(conn: Connection, row: Row) -> list[str]:
+def _obstacles(conn: Connection, row: Row, sight: Sequence[str] | None) -> list[str]:
     """Return why a dataset cannot be deleted now, each as a sentence."""
     if row["state"] == "open" and row["landing"] and not row["close_wanted"]:
         return []
     if row["state"] != "closed":
         return ["It is being closed. Wait until it is."]
     found = []
-    until, facts = retained_until(row), datasets.first(conn, "in_use", id=row["id"]) or {}
+    until, facts = retained_until(row), datasets.first(conn, "in_use", id=row["id"], sight=sight) or {}
     if until and facts["now"] < until:
         found.append(f"It has to be kept until {until:%Y-%m-%d}, as its profile {row['profile']} says.")
     if facts["extended_by"]:
         found.append(f"Dataset {facts['extended_by']} extends it: delete that first.")
+    elif facts["extended"]:
+        found.append("Another dataset extends it, which you cannot see: ask those who operate the archive.")
     if requests.all(conn, "of_dataset_open", dataset=row["id"]):
         found.append("Files of it are being brought back, or lie in the buffer: wait, or end these requests.")
     if facts["releasing"]:
@@ -70,15 +76,15 @@ def _obstacles(conn: Connection, row: Row) -> list[str]:
     return found
 
 
-def delete(archive: Archive, dataset: str, *, person: str, reason: str) -> None:
-    """Delete a dataset, or ask for it where the profile wants two persons. Idempotent.
+def delete(archive: Archive, dataset: str, *, person: str, reason: str, sight: Sequence[str] | None = None) -> None:
+    """Delete a dataset, or ask for it where the profile wants two persons. Idempotent. `sight` is as for `plan`.
 
     Raises NotFound, InvalidInput (no reason), Conflict (something stands in the way).
     """
     if not reason.strip():
         raise InvalidInput(what="Say why: the reason stays on the tombstone.")
     with archive.database.transaction() as conn:
-        row = _deletable(conn, dataset)
+        row = _deletable(conn, dataset, sight)
         if row is None:
             return
         tombstone = {"person": person, "reason": reason.strip()}
@@ -93,10 +99,10 @@ def delete(archive: Archive, dataset: str, *, person: str, reason: str) -> None:
     _remove(archive, row)
 
 
-def confirm(archive: Archive, dataset: str, *, person: str) -> None:
-    """Delete a dataset that another person asked to delete. Idempotent. Raises NotFound, Conflict."""
+def confirm(archive: Archive, dataset: str, *, person: str, sight: Sequence[str] | None = None) -> None:
+    """Delete a dataset that another person asked to delete. Idempotent. `sight` is as for `plan`. Raises NotFound, Conflict."""
     with archive.database.transaction() as conn:
-        row = _deletable(conn, dataset)
+        row = _deletable(conn, dataset, sight)
         if row is None:
             return
         if row["tombstone"] is None:
@@ -119,13 +125,13 @@ def withdraw(archive: Archive, dataset: str, *, person: str) -> None:
             events.add(conn, archive.site, "dataset.delete-withdrawn", dataset=dataset, person=person)
 
 
-def _deletable(conn: Connection, dataset: str) -> Row | None:
+def _deletable(conn: Connection, dataset: str, sight: Sequence[str] | None) -> Row | None:
     """Return the dataset, locked; None when it is deleted already. Raises NotFound, Conflict."""
     conn.execute("select from dataset where id = %s for update", [dataset])
     row = dataset_row(conn, dataset)
     if row["state"] == "deleted":
         return None
-    if obstacles := _obstacles(conn, row):
+    if obstacles := _obstacles(conn, row, sight):
         raise Conflict(what=f"Dataset {dataset} cannot be deleted now. {' '.join(obstacles)}")
     return row
 

@@ -26,6 +26,7 @@ from holdfast.services import landing, profiles
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.index import index
 from holdfast.services.metadata import by_hand
+from holdfast.services.rights import contributes
 
 _TITLE_LIMIT: Final = 1000  # characters
 _CHAIN: Final = 100  # datasets that extend one another
@@ -66,7 +67,9 @@ def insert(
     name = wish.profile or DEFAULT
     if wish.extends:
         first = _extended(conn, wish.extends)
-        name, group = wish.profile or first["profile"], group or first["group"]
+        name = wish.profile or first["profile"]
+        if group is None and contributes(person, first["group"]):  # who only reads makes nothing for others
+            group = first["group"]
         inherited = {key: value for key, value in first["metadata"].items() if not key.startswith(RESERVED)}
         metadata = {**inherited, **metadata}
     profile = profiles.offered(conn, name, role=person.role)

@@ -26,12 +26,13 @@ from holdfast.model.entry import Entry, Location, Packed
 from holdfast.model.ids import new_id, package_id
 from holdfast.model.names import medium_name, printable
 from holdfast.model.profile import Profile
-from holdfast.model.rights import Person
+from holdfast.model.rights import Person, allowed
 from holdfast.model.segments import cut
 from holdfast.services import deposit, landing, profiles
 from holdfast.services.archive import Archive, contract, described
 from holdfast.services.groups import group_of_folder
 from holdfast.services.pack import fail_dataset
+from holdfast.services.rights import contributes
 from holdfast.services.scan import scan
 
 _UNPACKED: Final = Location(0, 0, b"")
@@ -42,7 +43,8 @@ _TAPE_SHARE: Final = 4
 def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person, ident: str | None = None) -> str:
     """Record that a folder of this server is to be archived and return the dataset's id; `ident` makes it repeatable.
 
-    It is of the group that is wished or, if none is, of the one whose folder it is in.
+    It is of the group that is wished or, if none is, of the one whose folder it is in, if the person is one of those who
+    make datasets of it, or has the archive use any folder.
 
     Raises OutsideRoots, InvalidInput, NotAllowed (profile, group), AlreadyArchived (with the dataset's id).
     """
@@ -62,7 +64,9 @@ def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person,
         # A folder whose source was removed and which holds something again is a new dataset.
         if existing and (existing["source_released_at"] is None or not any(source.iterdir())):
             raise AlreadyArchived(path=printable(raw), dataset=existing["id"])
-        wish = replace(wish, group=wish.group or group_of_folder(conn, source))
+        theirs = group_of_folder(conn, source)
+        if wish.group is None and (contributes(person, theirs) or allowed(person, "serve", ())):
+            wish = replace(wish, group=theirs)
         deposit.insert(archive, conn, wish, ident=dataset, person=person, source=raw, landing=False)
         jobs.defer(conn, "survey", dataset)
     return dataset

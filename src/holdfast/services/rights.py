@@ -87,6 +87,17 @@ def sight(person: Person, action: Action = "see") -> list[str] | None:
     return None if allowed(person, action, ()) else person.principals
 
 
+def sight_aside(person: Person) -> list[str] | None:
+    """Return the same for what an answer tells of other datasets: nothing, for a token that is not made for reading."""
+    return sight(person) if "read" in person.scopes else []
+
+
+def contributes(person: Person, group: str | None) -> bool:
+    """Say whether `person` may make datasets of `group`."""
+    membership = person.groups.get(group or "")
+    return allowed(person, "contribute", [membership.role] if membership else ())
+
+
 def may_with_request(archive: Archive, person: Person, request: str) -> None:
     """Raise unless `person` asked for `request`, or operates the archive. Raises NotFound, NotAllowed."""
     whose = whose_requests(person)

@@ -39,7 +39,7 @@ def find(
         hits = catalogue.find(
             conn, condition, sight=sight, limit=limit, order=order, after=_place(order, after), files=files
         )
-        items = show.datasets_by_id(conn, [row["dataset"] for row in hits.rows])
+        items = show.datasets_by_id(conn, [row["dataset"] for row in hits.rows], sight=sight)
         counted, complete = facets.count(conn, condition, keys, sight=sight, files=files) if keys else ([], True)
     page = DatasetPage(
         items=items, count=hits.count, count_exact=hits.exact, facets_complete=complete,

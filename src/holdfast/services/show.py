@@ -57,18 +57,20 @@ class _Whole(_Listed, DatasetDetail, frozen=False, extra="ignore"):
 _LISTED: Final = TypeAdapter(list[_Listed])
 
 
-def dataset(archive: Archive, ident: str) -> DatasetDetail:
-    """Return all that is known of a dataset. Raises NotFound."""
+def dataset(archive: Archive, ident: str, *, sight: Sequence[str] | None = None) -> DatasetDetail:
+    """Return all that is known of a dataset; what it extends, if `sight` may see that (None: all). Raises NotFound."""
     with archive.database.reading() as conn:
         row = datasets.first(conn, "told", id=ident)
     if row is None:
         raise NotFound(kind="dataset", name=ident)
-    return detail(archive, row["told"])
+    return detail(archive, row["told"], sight=sight)
 
 
-def detail(archive: Archive, told: str) -> DatasetDetail:
-    """Return what is known of a dataset from what the catalogue tells of it."""
+def detail(archive: Archive, told: str, *, sight: Sequence[str] | None = None) -> DatasetDetail:
+    """Return what is known of a dataset from what the catalogue tells of it; `sight` is as for `dataset`."""
     one = _Whole.model_validate_json(told)
+    if one.extends and one.extends not in versions(archive, one.id, sight=sight):
+        one.extends = None
     counting = [package.copies for package in one.packages if package.state != "retired"]
     _judge(one, [[CopyFact(copy.state, copy.tape) for copy in copies] for copies in counting])
     one.pending = _pending(archive, one)
@@ -83,12 +85,12 @@ def dataset_list(
     at, ident = before or (None, None)
     with archive.database.reading() as conn:
         rows = datasets.all(conn, "page", before=at, before_id=ident, limit=limit, deleted=deleted, sight=sight)
-        return datasets_by_id(conn, [row["id"] for row in rows])
+        return datasets_by_id(conn, [row["id"] for row in rows], sight=sight)
 
 
-def datasets_by_id(conn: Connection, idents: Sequence[str]) -> list[Dataset]:
-    """Return datasets in this order; one that is gone is left out."""
-    row = datasets.first(conn, "listed", ids=list(idents))
+def datasets_by_id(conn: Connection, idents: Sequence[str], *, sight: Sequence[str] | None) -> list[Dataset]:
+    """Return datasets in this order; one that is gone is left out. `sight` is as for `dataset`."""
+    row = datasets.first(conn, "listed", ids=list(idents), sight=sight)
     found = _LISTED.validate_json(row["datasets"] if row else "[]")
     for one in found:
         _judge(one, [[CopyFact(*copy) for copy in copies] for copies in one.facts])

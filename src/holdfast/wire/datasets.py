@@ -36,7 +36,7 @@ class DatasetWish(Model):
     extends: str | None = Field(
         default=None,
         max_length=100,
-        description="a closed dataset to which this one adds: it inherits profile, group, metadata",
+        description="a closed dataset to which this one adds: it inherits profile and metadata, and the group of who makes datasets of that",
     )
 
 
@@ -93,7 +93,7 @@ class Dataset(Model):
     source: str | None
     landing: bool = Field(description="made by adding files; its source is a folder of the archive's own")
     closing: bool = Field(description="somebody has it closed; nothing can be added any more")
-    extends: str | None
+    extends: str | None = Field(description="null also where you may not see it")
     metadata: Values = Field(description="in a list without the values that are longer than 1,000 characters")
     files: int
     bytes: int

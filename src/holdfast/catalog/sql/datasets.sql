@@ -18,9 +18,11 @@ join profile on profile.name = dataset.profile and profile.version = dataset.pro
 where id = %(id)s
 
 -- listed --
--- In the order of the ids; what is gone is left out.
+-- In the order of the ids; what is gone is left out. What one of them extends is named to who may see that.
 select coalesce(json_agg(listed order by place), '[]')::text as datasets from (
-  select place, id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, extends, files, bytes,
+  select place, id, title, owner, "group", state, profile, profile_version, server, source, landing, closing, files, bytes,
+    case when extends is not null and (%(sight)s::text[] is null or exists (
+      select from dataset as base where base.id = told.extends and base.visible_to && %(sight)s)) then extends end as extends,
     created_at, closed_at, safe_at, deleted_at, source_released_at, tombstone, problem, wanted, brief as metadata, facts
   from unnest(%(ids)s::text[]) with ordinality as asked (id, place) join told using (id)) as listed
 
@@ -172,9 +174,11 @@ with recursive chain as (
 select id from chain join dataset using (id) where %(sight)s::text[] is null or visible_to && %(sight)s order by place
 
 -- in_use --
--- What stands in the way of deleting a dataset.
-select now() as now, (
-    select id from dataset as newer where newer.extends = dataset.id and newer.state <> 'deleted' limit 1) as extended_by,
+-- What stands in the way of deleting a dataset; one that extends it is named to who may see that.
+select now() as now, exists (
+    select from dataset as newer where newer.extends = dataset.id and newer.state <> 'deleted') as extended, (
+    select id from dataset as newer where newer.extends = dataset.id and newer.state <> 'deleted'
+      and (%(sight)s::text[] is null or newer.visible_to && %(sight)s) limit 1) as extended_by,
   exists (select from release where release.dataset = dataset.id and (
     state in ('asked', 'applying') or state = 'planned' and apply)) as releasing,
   exists (select from copy join package on package.id = copy.package

@@ -4,7 +4,10 @@ values (%(site)s, %(kind)s, %(dataset)s, %(person)s, %(body)s)
 
 -- after --
 -- Transactions in flight may still commit with a smaller number: stay below the oldest of them (P4).
-select xid::text as xid, id, site, at, kind, dataset, person, body from event
+select xid::text as xid, id, site, at, kind, dataset, person,
+  case when %(sight)s::text[] is null or body->>'extends' is null or exists (
+    select from dataset as base where base.id = body->>'extends' and base.visible_to && %(sight)s)
+  then body else body - 'extends' end as body from event
 where (xid, id) > (%(xid)s::xid8, %(id)s) and xid < pg_snapshot_xmin(pg_current_snapshot())
   and (%(dataset)s::text is null or dataset = %(dataset)s)
   and (%(sight)s::text[] is null or exists (

@@ -11,7 +11,7 @@ from fastapi import Query
 from holdfast.errors import InvalidInput
 from holdfast.services import check, deposit, free, register, search, show
 from holdfast.services.groups import may_in_group
-from holdfast.services.rights import may, may_use_folder, seen, sight
+from holdfast.services.rights import may, may_use_folder, seen, sight, sight_aside
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
@@ -50,7 +50,7 @@ def make_dataset(
             deposit.create(archive, asked, ident=ident, person=person)
         else:
             register.register(archive, asked, ident=ident, person=person, path=wish.path)
-        return show.dataset(archive, ident)
+        return show.dataset(archive, ident, sight=sight_aside(person))
 
     return once(archive, person, idempotency_key, wish, work, DatasetDetail)
 
@@ -76,7 +76,7 @@ def datasets(
 @router.get("/datasets/{dataset}", responses=responses(404))
 def one_dataset(dataset: str, archive: TheArchive, person: Visitor) -> DatasetDetail:
     """Tell all that is known of a dataset: packages, copies, tapes, digests, and what is pending and why."""
-    return show.detail(archive, seen(archive, person, dataset))
+    return show.detail(archive, seen(archive, person, dataset), sight=sight(person))
 
 
 @router.get("/datasets/{dataset}/files", responses=responses(404))

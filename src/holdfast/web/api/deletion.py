@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from holdfast.services import deletion
-from holdfast.services.rights import may
+from holdfast.services.rights import may, sight_aside
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
@@ -17,7 +17,7 @@ router = Router(tags=["deletion"])
 def plan(dataset: str, archive: TheArchive, person: Caller) -> Deletion:
     """Tell what deleting a dataset would take away, and what stands in the way."""
     may(archive, person, "delete", dataset)
-    return deletion.plan(archive, dataset)
+    return deletion.plan(archive, dataset, sight=sight_aside(person))
 
 
 @router.post("/datasets/{dataset}/deletion", responses=responses(404, 409))
@@ -25,9 +25,9 @@ def delete(dataset: str, wish: DeletionWish, archive: TheArchive, person: Caller
     """Delete a dataset, or ask for it, confirm it or take it back where two persons have to. Repeating it changes nothing."""
     may(archive, person, "delete", dataset)
     if wish.action == "apply":
-        deletion.delete(archive, dataset, person=person.name, reason=wish.reason)
+        deletion.delete(archive, dataset, person=person.name, reason=wish.reason, sight=sight_aside(person))
     elif wish.action == "confirm":
-        deletion.confirm(archive, dataset, person=person.name)
+        deletion.confirm(archive, dataset, person=person.name, sight=sight_aside(person))
     else:
         deletion.withdraw(archive, dataset, person=person.name)
-    return deletion.plan(archive, dataset)
+    return deletion.plan(archive, dataset, sight=sight_aside(person))

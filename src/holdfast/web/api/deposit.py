@@ -15,7 +15,7 @@ from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
-from holdfast.services.rights import may, may_use_folder
+from holdfast.services.rights import may, may_use_folder, sight_aside
 from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import path_of
@@ -170,4 +170,4 @@ def close(dataset: str, archive: TheArchive, person: Caller) -> DatasetDetail:
     """Have a dataset closed: nothing is added from now on, and its files go onto their tapes."""
     may(archive, person, "write", dataset)
     deposit.close(archive, dataset, person=person.name)
-    return show.dataset(archive, dataset)
+    return show.dataset(archive, dataset, sight=sight_aside(person))

@@ -8,7 +8,7 @@ from typing import Any
 from holdfast.catalog.database import Row
 from holdfast.errors import InvalidInput
 from holdfast.services import profiles, show
-from holdfast.services.rights import may
+from holdfast.services.rights import may, sight_aside
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
@@ -59,4 +59,4 @@ def change_profile(dataset: str, wish: ProfileChange, archive: TheArchive, perso
     """Put a dataset under the newest version of a profile; copies are added, or retired when the others are proven."""
     may(archive, person, "manage", dataset)
     profiles.change(archive, dataset, wish.profile, person=person.name, role=person.role)
-    return show.dataset(archive, dataset)
+    return show.dataset(archive, dataset, sight=sight_aside(person))
