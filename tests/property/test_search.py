@@ -22,19 +22,7 @@ from holdfast.catalog import search
 from holdfast.catalog.database import Connection, Database
 from holdfast.catalog.migrate import migrate
 from holdfast.errors import InvalidInput
-from holdfast.model.conditions import (
-    All,
-    Condition,
-    Cone,
-    Either,
-    Has,
-    Is,
-    Like,
-    Not,
-    Range,
-    Span,
-    Words,
-)
+from holdfast.model.conditions import All, Condition, Cone, Either, Has, Is, Like, Not, Range, Span, Words
 from holdfast.model.facts import cell, cells, words_of
 from holdfast.model.ids import new_id
 from holdfast.model.metadata import checked_all, instant
@@ -202,6 +190,10 @@ def database(dsn: str) -> Iterator[Database]:
     made.close()
 
 
+def plain(title: str, **metadata: Any) -> Dataset:
+    return {"title": title, "owner": "ann", "metadata": metadata, "place": None, "audience": "", "group": None}
+
+
 def fill(conn: Connection, some: list[Dataset]) -> None:
     conn.execute('delete from "grant"')
     conn.execute("delete from search")
@@ -311,10 +303,6 @@ def test_equal_numbers_that_are_written_differently_are_all_on_a_page(database: 
     assert (len(found), len(set(found))) == (6, 6)
 
 
-def plain(title: str, **metadata: Any) -> Dataset:
-    return {"title": title, "owner": "ann", "metadata": metadata, "place": None, "audience": "", "group": None}
-
-
 def test_p8_how_many_words_begin_so_elsewhere_is_not_told(database: Database) -> None:
     made = [
         {"title": f"{word} x", "owner": owner, "metadata": {}, "place": None, "audience": "", "group": None}
@@ -332,17 +320,7 @@ def test_p8_how_many_words_begin_so_elsewhere_is_not_told(database: Database) ->
 def test_the_ways_for_what_is_common_and_what_is_rare_find_the_same(
     database: Database, monkeypatch: pytest.MonkeyPatch, guess: str
 ) -> None:
-    made = [
-        {
-            "title": f"run {n}",
-            "owner": "ann",
-            "metadata": {"n": n, "instrument": f"P0{n % 2}"},
-            "place": None,
-            "audience": "",
-            "group": None,
-        }
-        for n in range(30)
-    ]
+    made = [plain(f"run {n}", n=n, instrument=f"P0{n % 2}") for n in range(30)]
     texts = (
         "instrument = 'P01'",
         "n > 3",
@@ -409,10 +387,7 @@ def test_a_place_in_a_cone_is_in_a_cell_of_the_cone(
 )
 def test_what_is_asked_never_becomes_sql(database: Database, text: str) -> None:
     with database.transaction() as conn:
-        fill(
-            conn,
-            [{"title": "a", "owner": "ann", "metadata": {"x": "\\"}, "place": None, "audience": "", "group": None}],
-        )
+        fill(conn, [plain("a", x="\\")])
     try:
         with database.transaction() as conn:
             search.find(conn, parse(text), sight=["p:ann"], limit=5)
