@@ -120,3 +120,31 @@ def test_p8_who_else_sees_a_dataset_is_told_to_its_owner_and_operators_only(site
     events = api.get(f"{PREFIX}/events?dataset={ask.dataset}", headers=ask.headers["marie"]).text
     assert "dataset.registered" in events
     assert "pierre" not in events
+
+
+def test_p8_who_reads_a_dataset_is_told_to_who_manages_it_only(site: SmallSite, api: httpx.Client) -> None:
+    ask = Asked(site, api, "marie", "pierre", "manager", "leader", "helper")
+    ask.headers["operator"] = person(site, "operator", "operator")
+    for name, role in (("marie", "reader"), ("pierre", "reader"), ("manager", "manager")):
+        ask.share("tester", name, role)
+    for group, name in (("team", "leader"), ("helpers", "helper")):
+        assert api.post(f"{PREFIX}/groups", json={"name": group, "owner": name}).status_code == 201
+    site.rows("update dataset set \"group\" = 'team'")
+    shared = api.put(f"{PREFIX}/datasets/{ask.dataset}/grants/group:helpers", json={"role": "manager"})
+    assert shared.status_code == 200
+    request = api.post(f"{PREFIX}/requests", json={"dataset": ask.dataset}, headers=ask.headers["marie"]).json()["id"]
+    api.post(f"{PREFIX}/requests/{request}/priority", json={"priority": 1})  # by somebody else, of what marie asked for
+    site.drain()
+    assert ask("manager", "POST", "/links", label="x").status_code == 201
+    assert ask("tester", "POST", "/release", apply=True).status_code == 202
+    site.drain()
+
+    hers = {"request.asked", "request.prioritised", "request.ready"}
+    private = {*hers, "link.added", "source.releasing", "source.released", "dataset.shared"}
+    told = {}
+    for name, headers in ask.headers.items():
+        page = api.get(f"{PREFIX}/events?limit=1000", headers=headers).json()["items"]
+        assert "dataset.closed" in {item["kind"] for item in page}
+        told[name] = private & {item["kind"] for item in page}
+    managers = dict.fromkeys(("tester", "manager", "leader", "helper", "operator"), private)
+    assert told == {"pierre": set(), "marie": hers, **managers}

@@ -28,11 +28,12 @@ def add(
 
 
 def after(
-    conn: Connection, cursor: str, *, limit: int, dataset: str | None = None, sight: Sequence[str] | None = None
-) -> tuple[list[Row], str]:
+    conn: Connection, cursor: str, *, limit: int, dataset: str | None = None, sight: Sequence[str] | None = None,
+    person: str = "", managed: Sequence[str] = (),
+) -> tuple[list[Row], str]:  # fmt: skip
     """Return the events after `cursor` ("" is the beginning) and the cursor behind them.
 
-    With `sight`, only those of datasets that are visible to it.
+    With `sight`, only those of datasets that are visible to it, as `person` may see them, who manages the groups `managed`.
 
     Raises InvalidInput for a cursor that this feed did not give.
     """
@@ -45,6 +46,8 @@ def after(
         "limit": limit,
         "dataset": dataset,
         "sight": None if sight is None else list(sight),
+        "person": person,
+        "managed": list(managed),
     }
     rows = conn.execute(_SQL["after"], args).fetchall()
     return rows, f"{rows[-1]['xid']}-{rows[-1]['id']}" if rows else cursor

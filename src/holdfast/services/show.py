@@ -23,7 +23,8 @@ from holdfast.model.entry import Packed
 from holdfast.model.ids import package_id
 from holdfast.model.names import printable
 from holdfast.model.policy import CopyFact, availability, level
-from holdfast.services import landing
+from holdfast.model.rights import Person
+from holdfast.services import landing, rights
 from holdfast.services.archive import Archive, dataset_row
 from holdfast.services.buffer import fill
 from holdfast.services.drives import drive_states
@@ -324,14 +325,18 @@ def release(archive: Archive, ident: str) -> Release:
 
 
 def event_list(
-    archive: Archive, *, after: str, limit: int, dataset: str | None = None, sight: Sequence[str] | None = None
+    archive: Archive, *, after: str, limit: int, dataset: str | None = None, person: Person | None = None
 ) -> tuple[list[Event], str]:
-    """Return events after the cursor and the cursor behind them (P4); of datasets that `sight` may see, None: all.
+    """Return events after the cursor and the cursor behind them (P4); those that a person may see, None: all.
 
-    Raises InvalidInput.
+    Raises InvalidInput, NotAllowed.
     """
+    may_see: dict[str, Any] = {}
+    if person is not None:
+        managed = [name for name, one in person.groups.items() if one.role in {"owner", "manager"}]
+        may_see = {"sight": rights.sight(person), "person": person.name, "managed": managed}
     with archive.database.reading() as conn:
-        rows, cursor = events.after(conn, after, limit=limit, dataset=dataset, sight=sight)
+        rows, cursor = events.after(conn, after, limit=limit, dataset=dataset, **may_see)
     keep = Event.model_fields.keys() - {"cursor"}
     return [Event(**{key: row[key] for key in keep}, cursor=f"{row['xid']}-{row['id']}") for row in rows], cursor
 

@@ -12,8 +12,13 @@ where (xid, id) > (%(xid)s::xid8, %(id)s) and xid < pg_snapshot_xmin(pg_current_
   and (%(dataset)s::text is null or dataset = %(dataset)s)
   and (%(sight)s::text[] is null or exists (
     select from dataset where dataset.id = event.dataset and dataset.visible_to && %(sight)s
-      -- Who else may see it is told to the owner only.
-      and (kind not in ('dataset.shared', 'dataset.unshared', 'dataset.given') or 'p:' || owner = any(%(sight)s))))
+      -- Who else has it, and what became of its source, is told to those who manage it, and to who did it or asked for it.
+      and (split_part(kind, '.', 1) not in ('request', 'link', 'source')
+        and kind not in ('dataset.shared', 'dataset.unshared', 'dataset.given')
+        or event.person = %(person)s or owner = %(person)s or dataset."group" = any(%(managed)s)
+        or exists (select from "grant" where "grant".dataset = event.dataset and "grant".role in ('owner', 'manager')
+          and ("grant".person = %(person)s or 'g:' || "grant"."group" = any(%(sight)s)))
+        or exists (select from request where request.id = body->>'request' and request.person = %(person)s))))
 order by event.xid, id limit %(limit)s
 
 -- of_dataset --

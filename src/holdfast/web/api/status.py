@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Query
 
 from holdfast.services import show
-from holdfast.services.rights import may, sight
+from holdfast.services.rights import may
 from holdfast.web.api.datasets import Limit
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.problems import responses
@@ -50,5 +50,5 @@ def events(
     """List events after a cursor, in order, none left out (P4)."""
     if dataset is not None:
         may(archive, person, "see", dataset)
-    items, cursor = show.event_list(archive, after=after, limit=limit, dataset=dataset, sight=sight(person))
+    items, cursor = show.event_list(archive, after=after, limit=limit, dataset=dataset, person=person)
     return EventPage(items=items, next=cursor)
