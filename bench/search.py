@@ -313,7 +313,7 @@ def line(server: int, name: str, rounds: int, work: Callable[[], search.Hits | N
             walls.append((time.perf_counter() - wall) * 1e3)
             cpus.append(busy(server) - cpu)
     walls.sort()
-    note = "" if hits is None else f"{'' if hits.exact else 'about '}{hits.count:,}"
+    note = "" if hits is None or hits.count is None else f"{'' if hits.exact else 'about '}{hits.count:,}"
     median, of_cpu = statistics.median(walls), statistics.median(cpus)
     print(f"{name:<37}{median:8.1f} {walls[int(len(walls) * 0.95)]:8.1f} {of_cpu:8.1f}   {note}", flush=True)
     return median, of_cpu

@@ -80,6 +80,10 @@ def test_a_new_version_is_made_when_the_terms_change_and_datasets_keep_theirs(
     assert (site.show(first).profile_version, site.show(second).profile_version) == (1, 2)
     versions = api.get(f"{PROFILES}/mine").json()["items"]
     assert [(item["version"], item["terms"]["copies"], item["datasets"]) for item in versions] == [(1, 1, 1), (2, 2, 1)]
+    marie = person(site, "marie")
+    for path in ("profiles", "profiles/mine"):  # P8: how many datasets there are is not for everybody
+        items = api.get(f"{PREFIX}/{path}", headers=marie).json()["items"]
+        assert {item["datasets"] for item in items} == {None}
     assert put(api, "mine", copies=0).status_code == 422
     assert api.put(f"{PROFILES}/mine", json={"terms": {"name": "other"}}).status_code == 422
     assert [event.body["version"] for event in site.events("profile.set")] == [1, 2]

@@ -217,7 +217,7 @@ def fill(conn: Connection, some: list[Dataset]) -> None:
 
 def all_pages(
     conn: Connection, condition: Condition, sight: list[str] | None, order: search.Order
-) -> tuple[list[str], int]:
+) -> tuple[list[str], int | None]:
     found: list[str] = []
     after: list[Any] | None = None
     while True:
@@ -304,10 +304,8 @@ def test_equal_numbers_that_are_written_differently_are_all_on_a_page(database: 
 
 
 def test_p8_how_many_words_begin_so_elsewhere_is_not_told(database: Database) -> None:
-    made = [
-        {"title": f"{word} x", "owner": owner, "metadata": {}, "place": None, "audience": "", "group": None}
-        for word, owner in (("abacus", "ann"), ("ab", "ann"), ("abba", "bob"), ("ac", "ann"), ("ab\uffff", "ann"))
-    ]
+    words = (("abacus", "ann"), ("ab", "ann"), ("abba", "bob"), ("ac", "ann"), ("ab\uffff", "ann"))
+    made = [plain(f"{word} x") | {"owner": owner} for word, owner in words]
     with database.transaction() as conn:
         fill(conn, made)
         few = [all_pages(conn, parse("ab*"), sight, search.NEWEST) for sight in (["p:ann"], ["p:carl"], None)]
@@ -337,14 +335,16 @@ def test_the_ways_for_what_is_common_and_what_is_rare_find_the_same(
         for text in texts:
             assert all_pages(conn, parse(text), ["p:ann"], search.NEWEST)[0] == wanted[text], text
             assert all_pages(conn, parse(text), ["p:bob"], search.NEWEST)[0] == [], text
+        for sight in (None, ["p:ann"]):
+            hits = search.find(conn, parse("NOT instrument = 'P01'"), sight=sight, limit=3)
+            assert not hits.exact
+            assert (hits.count is not None) == (sight is None), "P8: a guess is of what others have, too"
 
 
 @pytest.mark.parametrize("near", [5e-324, 1e-300, 1e-160, 0.0])
 def test_a_place_that_is_next_to_the_middle_of_a_cone_breaks_no_search(database: Database, near: float) -> None:
-    made = [
-        {"title": "x", "owner": "ann", "metadata": {}, "place": place, "audience": "", "group": None}
-        for place in ((near, 0.0), (0.0, near), (near, near), (0.5, near), (3.0, near))
-    ]
+    places = ((near, 0.0), (0.0, near), (near, near), (0.5, near), (3.0, near))
+    made = [plain("x") | {"place": place} for place in places]
     with database.transaction() as conn:
         fill(conn, made)
         for radius, count in ((0, 3), (1, 4), (20, 5)):

@@ -56,10 +56,13 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """A page of search rows, each with its dataset and its place in the order; how many there are, exactly or about."""
+    """A page of search rows, each with its dataset and its place in the order; how many there are, exactly or about.
+
+    None: they were not counted. The planner's guess is of what all datasets have, which is not for everybody (P8).
+    """
 
     rows: list[Row]
-    count: int
+    count: int | None
     exact: bool
 
 
@@ -158,7 +161,8 @@ class _Finding:
         rows = self._conn.execute(query, (*begin.args, _WALK, *where.args, self._limit), prepare=False).fetchall()
         self._conn.execute("set local enable_bitmapscan = on")
         self._conn.execute("set local enable_sort = on")
-        return Hits(rows, guess, exact=False) if len(rows) == self._limit else None
+        count = None if self._sight else guess
+        return Hits(rows, count, exact=False) if len(rows) == self._limit else None
 
     def _behind(self) -> Sql:
         if self._after is None:

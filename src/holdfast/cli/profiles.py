@@ -32,7 +32,7 @@ def list_profiles(retired: bool, as_json: bool, data: str) -> None:
         give({"items": [item.model_dump(mode="json") for item in found]})
         return
     rows = [
-        [item.name, str(item.version), str(item.terms.get("copies", "")), str(item.datasets), str(item.terms.get("description", ""))]
+        [item.name, str(item.version), str(item.terms.get("copies", "")), "" if item.datasets is None else str(item.datasets), str(item.terms.get("description", ""))]
         for item in found
     ]  # fmt: skip
     table(["profile", "version", "copies", "datasets", "description"], rows, right=[1, 2, 3])
@@ -55,7 +55,8 @@ def show_profile(name: str, as_json: bool, data: str) -> None:
         say(f"{key:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for item in versions:
         retired = f", retired {moment(item.retired_at)}" if item.retired_at else ""
-        say(f"version {item.version}: since {moment(item.created_at)}, {item.datasets} datasets{retired}")
+        datasets = "" if item.datasets is None else f", {item.datasets} datasets"
+        say(f"version {item.version}: since {moment(item.created_at)}{datasets}{retired}")
 
 
 @profile.command("set")

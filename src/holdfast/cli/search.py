@@ -143,7 +143,8 @@ def _hits(found: DatasetPage, query: str) -> None:
     rows = [(i.id, i.owner, moment(i.created_at), f"{i.files}", size(i.bytes), i.title) for i in found.items]
     table(("dataset", "owner", "registered", "files", "size", "title"), rows, right=(3, 4))
     about = "" if found.count_exact else "about "
-    say(f"\n{about}{found.count} datasets" + (f", {len(found.items)} shown" if found.next else ""))
+    count = f"{about}{found.count} datasets" if found.count is not None else "many datasets"
+    say(f"\n{count}" + (f", {len(found.items)} shown" if found.next else ""))
     if found.count == 0 and _NUMBER.search(query):
         say("Numbers that have a unit are found with a unit only: energy > 12 keV.")
     for key, values in found.facets.items():

@@ -124,8 +124,13 @@ class DatasetPage(Model):
     """Some datasets, the newest first unless sorted otherwise; `next` asks for more."""
 
     items: list[Dataset]
-    count: int | None = Field(default=None, description="of a search: how many datasets there are on all pages")
-    count_exact: bool = Field(default=True, description="false: the count is an estimate, as of all that is common")
+    count: int | None = Field(
+        default=None,
+        description="of a search: how many datasets there are on all pages; null where there are so many that only operators are told",
+    )
+    count_exact: bool = Field(
+        default=True, description="false: the count is an estimate, or null, as of all that is common"
+    )
     facets: dict[str, list[FacetValue]] = Field(default_factory=dict, description="the most frequent values of keys")
     facets_complete: bool = Field(default=True, description="false: only the newest 10,000 datasets were counted")
     next: str | None = None

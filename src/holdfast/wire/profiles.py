@@ -17,7 +17,9 @@ class Profile(Model):
     name: str
     version: int
     terms: dict[str, Any] = Field(description="the contract, by the keys of its TOML file")
-    datasets: int = Field(description="that are under this version; in a list, under any version")
+    datasets: int | None = Field(
+        description="that are under this version; in a list, under any version; null for who does not operate the archive"
+    )
     created_at: datetime
     retired_at: datetime | None = Field(description="since when it is not offered any more")
 
