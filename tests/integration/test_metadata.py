@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -190,6 +191,31 @@ def test_whatever_changes_a_dataset_changes_what_it_is_found_by(site: SmallSite,
     assert found(client, "") == []
     with pytest.raises(NotFound):
         metadata.current(site.archive, dataset)
+
+
+def test_texts_and_keys_are_found_however_their_accents_are_typed(site: SmallSite, client: Client) -> None:
+    apart = unicodedata.normalize("NFD", "Größe é.h5")  # as macOS types it
+    dataset = site.archive_folder(
+        {apart: b"a"}, title=unicodedata.normalize("NFD", "Röntgen"), metadata={"größe": "müßig", "g": "x"}
+    )
+    site.drain()
+    for form in ("NFC", "NFD"):
+        for query in (
+            "größe = 'müßig'", "größe LIKE 'mü%'", "größe > 'mü'", "größe IN ('müßig')", "größe IS NOT NULL",
+            "title = 'Röntgen'", "title LIKE 'Rö%'", "TEXT('röntgen')",
+        ):  # fmt: skip
+            assert found(client, unicodedata.normalize(form, query)) == [dataset], (form, query)
+        key = unicodedata.normalize(form, "größe")
+        page = client.search_page("", sort=key, facets=[key])
+        assert ([item.id for item in page.items], len(page.facets["größe"])) == ([dataset], 1)
+    assert found(client, f"FILE('{apart}')") == [dataset]  # the name of a file is its bytes
+    assert found(client, "FILE('Größe é.h5')") == []
+
+
+def test_ids_are_found_by_a_pattern(site: SmallSite, client: Client) -> None:
+    dataset = site.archive_folder({"a": b"a"})
+    assert found(client, f"id LIKE '{dataset[:6]}%' AND NOT id LIKE 'x%'") == [dataset]
+    assert found(client, f"id LIKE '%{dataset[-6:]}'") == [dataset]
 
 
 def test_pages_counts_facets_and_order(site: SmallSite, client: Client) -> None:

@@ -22,7 +22,7 @@ from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import search
 from holdfast.errors import InvalidInput
 from holdfast.model.conditions import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
-from holdfast.model.facts import DATE, DEC, RA, cells, term
+from holdfast.model.facts import DATE, DEC, ID, RA, cells, term
 
 TIME_LIMIT: Final = 5  # seconds; what takes longer is too broad a question
 _WALK: Final = 20_000  # datasets that are looked at before a query is taken for a rare one; about 20 ms
@@ -258,6 +258,8 @@ class Compiler:
         return _has_one_of(terms)
 
     def _like(self, like: Like) -> Sql:
+        if like.key == ID:
+            return Sql("dataset like %s", (like.pattern,))
         test = Sql("coalesce(texts->>%s like %s, false)", (like.key, like.pattern))
         terms = self._spelled(like.key, _beginning(like.pattern), like.pattern)
         return test if terms is None else _and([_has_one_of(terms), test])

@@ -25,7 +25,7 @@ WORD_LIMIT: Final = 100  # characters
 WORDS_LIMIT: Final = 2000  # different words of a dataset
 RA: Final = " ra"  # degrees; no key of a dataset begins with a blank
 DEC: Final = " dec"
-_UNIQUE: Final = frozenset({"id"})  # nobody asks for what begins so
+ID: Final = "id"  # no two have the same: it is looked for by itself
 # Sky cells: zones of declination, cut into pieces about as wide as high.
 CELLS: Final = (10.0, 1.0)  # degrees
 _CELLS_MOST: Final = 200  # of one cone
@@ -79,6 +79,11 @@ def span_of(text: str) -> tuple[str, float, float] | None:
     return DATE, begin.timestamp(), end.timestamp()
 
 
+def nfc(text: str) -> str:
+    """Return a key or a text as it is kept and looked for: however its accents were typed."""
+    return unicodedata.normalize("NFC", text)
+
+
 def _read(text: str) -> tuple[str, float] | None:
     """Return dimension and number of a text of the metadata that reads as a number with a unit, or as a date."""
     try:
@@ -119,6 +124,10 @@ def _texts(own: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterable[str]
 
 
 def _add(found: Facts, key: str, value: Any) -> None:
+    key, value = (
+        nfc(key),
+        nfc(value) if isinstance(value, str) else value,
+    )  # titles, and what tapes had, are as they came
     found.terms.add(term("k", key))
     match kind_of(value):
         case "string":
@@ -128,7 +137,7 @@ def _add(found: Facts, key: str, value: Any) -> None:
                 found.terms.add(spelled_term(key, value[:TEXT_LIMIT]))
             if (number := _read(value)) is not None:
                 _add_number(found, key, *number)
-            if key not in _UNIQUE:
+            if key != ID:
                 found.spelled.add((key, value[:TEXT_LIMIT]))
         case "boolean":
             found.terms.add(term("b", key, str(value)))

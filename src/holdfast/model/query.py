@@ -16,7 +16,7 @@ import cql2
 
 from holdfast.errors import InvalidInput
 from holdfast.model.conditions import All, Condition, Cone, Either, File, Has, Is, Like, Not, Range, Span, Words
-from holdfast.model.facts import DATE, NUMBER, span_of, words_of
+from holdfast.model.facts import DATE, NUMBER, nfc, span_of, words_of
 from holdfast.model.units import QUANTITY
 
 LENGTH_LIMIT: Final = 4000  # characters
@@ -25,6 +25,7 @@ _NESTING_LIMIT: Final = 100
 _PARTS_LIMIT: Final = 100  # conditions
 _LIST_LIMIT: Final = 1000  # values of one IN
 _STRING: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
+_OUTSIDE: Final = re.compile(rf"({_STRING.pattern})|[^'\"]+")
 _OPERATORS: Final = re.compile(r"[=<>(]|\b(?:like|in|is|between)\b|\b(?:AND|OR|NOT|LIKE|IN|IS|BETWEEN)\b")
 _BARE: Final = re.compile(
     r"(?<![\w.:'\"])([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ ]+([A-Za-zµμΩÅ°%][\w/^*µμΩÅ°%-]*)"
@@ -36,6 +37,8 @@ def parse(text: str) -> Condition:
     """Return what a query asks for; an empty one asks for everything. Raises InvalidInput, with the place."""
     if len(text) > LENGTH_LIMIT:
         raise InvalidInput(what=f"A query has at most {LENGTH_LIMIT} characters.")
+    # CQL2 has no combining characters in names; what stands in quotes is seen to later, as names of files stay what they are.
+    text = _OUTSIDE.sub(lambda found: found[1] or nfc(found[0]), text)
     bare = _STRING.sub(lambda found: "'" * len(found[0]), text)
     if not _OPERATORS.search(bare):
         return _words(text) if text.strip() else All(())
@@ -152,6 +155,8 @@ class _Reader:
             if op != "=":
                 raise InvalidInput(what=f"The query compares {key} with {str(value).lower()} by {op}: there is only =.")
             return Is(key, value)
+        if isinstance(value, str):
+            value = nfc(value)
         low_high = self._bounds(op, value)
         if low_high is None:
             return Is(key, value) if op == "=" else _span(key, op, value)
@@ -181,7 +186,7 @@ class _Reader:
             raise InvalidInput(
                 what=f"The pattern {args[1]!r} ends with a backslash, which takes the next character as it is."
             )
-        return Like(self._key(args[0]), args[1])
+        return Like(self._key(args[0]), nfc(args[1]))
 
     def absent(self, _op: str, args: list[Any]) -> Condition:
         """A key that is not there."""
@@ -237,7 +242,7 @@ class _Reader:
         except ValueError as error:
             if isinstance(value, dict):
                 raise InvalidInput(what=f"The query has the date {text[:40]!r}: {error}.") from None
-            if op == "=" and "'" + text.replace("'", "''") + "'" in self._text:
+            if op == "=" and "'" + text.replace("'", "''") + "'" in nfc(self._text):
                 return None
             raise _at(self._text, max(self._text.find(text), 0), f"has a unit that is not known ({error})") from None
         if found is None and isinstance(value, dict):
@@ -265,7 +270,7 @@ class _Reader:
 
 
 def _key(node: Any) -> str | None:
-    return str(node["property"]) if isinstance(node, dict) and "property" in node else None
+    return nfc(str(node["property"])) if isinstance(node, dict) and "property" in node else None
 
 
 def _date(value: Any) -> Any:

@@ -12,6 +12,7 @@ from holdfast.catalog.database import Row
 from holdfast.catalog.queries import saved
 from holdfast.errors import InvalidInput, NotFound
 from holdfast.model.conditions import All, Condition, Either, File, Not
+from holdfast.model.facts import nfc
 from holdfast.model.query import parse
 from holdfast.services import facets, show
 from holdfast.services.archive import Archive
@@ -31,7 +32,7 @@ def find(
 
     `keys` are those whose values are to be counted. Raises InvalidInput, with the place in the query.
     """
-    condition, order = parse(query), _order(sort)
+    condition, order, keys = parse(query), _order(nfc(sort)), [nfc(key) for key in keys]
     if len(keys) > _FACETS_MOST:
         raise InvalidInput(what=f"Facets are counted for at most {_FACETS_MOST} keys.")
     files = _with_files(archive, condition, sight)
