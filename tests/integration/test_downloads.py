@@ -137,6 +137,27 @@ def test_a_tar_and_its_checksums(site: SmallSite, api: httpx.Client, dataset: st
         assert sorted(tar.getnames()) == sorted([f"{dataset}/sub/deep/c", f"{dataset}/a.txt", f"{dataset}.sha512"])
 
 
+@pytest.mark.parametrize("form", ["tar", "zip"])
+def test_what_is_asked_for_twice_comes_once(api: httpx.Client, dataset: str, form: str) -> None:
+    overlapping = {
+        "path": ["sub", "sub/deep", "sub/deep/c", "a.txt", "/a.txt"],
+        "path_base64": base64.b64encode(b"sub/big.bin").decode(),
+    }
+    answer = api.get(f"{PREFIX}/datasets/{dataset}/bundle", params={**overlapping, "format": form})
+    if form == "tar":
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as tar:
+            names = tar.getnames()
+    else:
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as found:
+            names = found.namelist()
+    assert sorted(names) == [
+        f"{dataset}.sha512",
+        *(f"{dataset}/{path}" for path in ("a.txt", "sub/big.bin", "sub/deep/c")),
+    ]
+    lines = api.get(f"{PREFIX}/datasets/{dataset}/checksums", params=overlapping).text.splitlines()
+    assert len(lines) == len(set(lines)) == 3
+
+
 def test_a_zip(api: httpx.Client, dataset: str) -> None:
     answer = api.get(f"{PREFIX}/datasets/{dataset}/bundle", params={"path": "sub", "format": "zip"})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as found:

@@ -23,7 +23,7 @@ from holdfast.model.entry import Packed
 from holdfast.model.names import check_relative, printable
 from holdfast.packaging.sources import SourceFolder, check_unchanged, opened_root
 from holdfast.services.archive import Archive, dataset_row
-from holdfast.services.deliver import ask
+from holdfast.services.deliver import ask, outermost
 from holdfast.services.union import newest
 
 _PAGE: Final = 1000  # entries of one look: no transaction stays open while a slow reader takes the bytes
@@ -101,7 +101,7 @@ def entries(archive: Archive, chain: Sequence[str], paths: Sequence[bytes]) -> I
 
     A file in parts comes by the part that knows the whole.
     """
-    for prefix in sorted(set(paths)) or [b""]:
+    for prefix in outermost(paths) or [b""]:
         after = b""
         while True:
             with archive.database.transaction() as conn:

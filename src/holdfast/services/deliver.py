@@ -72,7 +72,7 @@ def ask(
     """
     for path in paths:
         check_relative(path)
-    paths = _outermost(paths)
+    paths = outermost(paths)
     request = ident or new_id()
     if destination is None:
         target, keep = buffer.folder_of(archive, request), buffer.lifetime(archive, keep)
@@ -138,8 +138,8 @@ def _selected(conn: Connection, dataset: str, paths: Sequence[bytes]) -> dict[st
     return totals
 
 
-def _outermost(paths: Sequence[bytes]) -> list[bytes]:
-    """Leave out paths that lie below others of them, so that nothing is counted twice."""
+def outermost(paths: Sequence[bytes]) -> list[bytes]:
+    """Leave out paths that lie below others of them, so that nothing comes, or is counted, twice."""
     chosen = set(paths)
     return sorted(path for path in chosen if not any(folder in chosen for folder in _folders(path)))
 
