@@ -90,6 +90,17 @@ def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Cli
     assert client.post(f"{PREFIX}/login/device/nothing").status_code == 401
 
 
+def test_a_provider_that_does_not_know_the_archive_is_told_of(
+    make_site: Callable[..., SmallSite],
+) -> None:
+    with provider("http://127.0.0.1:1/back") as issuer:
+        site = make_site(oidc__issuer=issuer, oidc__client="holdfast", oidc__secret="another one")
+        with client_of(site) as client:
+            answer = client.post(f"{PREFIX}/login/device")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unreachable")
+    assert "client authentication failed" in answer.json()["detail"]
+
+
 def test_newcomers_are_refused_or_wait_when_the_settings_say_so(
     make_site: Callable[..., SmallSite], tmp_path: Path
 ) -> None:

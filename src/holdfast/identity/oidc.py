@@ -78,6 +78,9 @@ class Provider:
         if not endpoint:
             raise Unreachable(url=self._issuer.url, why="it does not let people sign in on another device")
         found = self._post(str(endpoint), {"scope": self._scopes})
+        if not {"device_code", "user_code", "verification_uri"} <= found.keys():
+            why = found.get("error_description") or found.get("error") or "its answer is not what was expected"
+            raise Unreachable(url=self._issuer.url, why=str(why))
         address = str(found.get("verification_uri_complete") or found["verification_uri"])
         return Device(
             str(found["device_code"]), str(found["user_code"]), address, float(found.get("interval", 5)),
