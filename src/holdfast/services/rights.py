@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import requests, rights
 from holdfast.errors import Conflict, NotAllowed, NotFound, NotSignedIn
@@ -103,17 +101,13 @@ def whose_requests(person: Person) -> str | None:
     return None if allowed(person, "operate", ()) else person.name
 
 
-def may_use_folder(person: Person, path: str, *, writing: bool) -> None:
-    """Raise NotAllowed unless the archive may use a folder of its server on behalf of `person`.
+def usable(person: Person, *, writing: bool) -> list[str] | None:
+    """Return below which folders of its server the archive may work on behalf of `person`; None: below any of the roots.
 
-    Operators may use any below the roots; others those of their groups: to have files brought there (`writing`), or to
-    archive from there, which wants the role of a writer.
+    Those who are no operators may use the folders of their groups: to have files brought there (`writing`), or to archive
+    from there, which wants the role of a writer.
     """
     if allowed(person, "serve", ()):
-        return
-    real = Path(path).resolve()
-    for membership in person.groups.values():
-        usable = membership.folder and (writing or membership.role != "reader")
-        if usable and real.is_relative_to(Path(membership.folder).resolve()):
-            return
-    raise NotAllowed(action=f"have the archive use {path}: it is in no folder of a group of yours")
+        return None
+    memberships = person.groups.values()
+    return [one.folder for one in memberships if one.folder and (writing or one.role != "reader")]
