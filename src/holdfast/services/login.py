@@ -69,8 +69,8 @@ def change_password(archive: Archive, *, name: str, old: str, new: str, address:
 
     Raises NotSignedIn, TooManyAttempts, InvalidInput.
     """
-    secret = hashed(new)
     row = _proved(archive, name, old, address)
+    secret = hashed(new)  # it costs as much as a login, so only for who proved to be the person
     with archive.database.transaction() as conn:
         credentials.run(conn, "set_local", name=row["person"], secret=secret, once=None)
         ended = tokens.run(conn, "revoke_all", person=row["person"], **{"except": keep})
