@@ -149,6 +149,25 @@ def test_p11_the_user_office_gives_a_proposal_whole_as_often_as_it_likes(site: S
     assert call(api, "PUT", "/proposals/team", office, **proposal()).status_code == 409
 
 
+def test_the_office_gives_nothing_to_a_name_that_nobody_has_checked(site: SmallSite, api: httpx.Client) -> None:
+    wish = {"name": "pierre", "title": "Somebody", "mail": "", "password": "correct horse battery staple"}
+    assert call(api, "POST", "/applications", {"Authorization": ""}, **wish).status_code == 202
+    site.rows("insert into person (name, site, role, state) values ('irene', 'main', 'member', 'active')")  # admitted
+    call(api, "POST", "/groups", name="team")
+    assert join(api, None, "pierre", "reader") == 404, "who only applied is nobody yet"
+    for name in ("pierre", "irene"):
+        refused = call(api, "PUT", "/proposals/2026-1", **proposal(name))
+        assert (refused.status_code, f"person approve {name}." in refused.json()["detail"]) == (409, True), refused.text
+        answer = table(api, HEAD + f"2026-1,Radium,,marie,,,pi,,\n2026-1,,,{name},,,,,\n")
+        assert "Line 2: Nobody has said yet that the account" in answer.json()["detail"]
+    assert call(api, "GET", "/groups/2026-1").status_code == 404
+    for name in ("pierre", "irene"):
+        for _ in range(2):
+            assert call(api, "POST", f"/people/{name}/approve").json()["decided_by"] == "admin"
+        assert call(api, "PUT", "/proposals/2026-1", **proposal(name)).status_code == 200
+    assert [event.body["name"] for event in site.events("person.approved")] == ["pierre", "irene"]
+
+
 def test_the_highest_of_several_roles_counts(site: SmallSite, api: httpx.Client) -> None:
     call(api, "PUT", "/proposals/2026-1", **proposal("pierre"))
     pierre = person(site, "pierre")

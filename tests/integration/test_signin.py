@@ -165,6 +165,21 @@ def test_a_jwt_of_a_trusted_issuer_is_a_token(signing: tuple[SmallSite, httpx.Cl
     assert site.rows("select kind from credential") == [{"kind": "jwt"}]
 
 
+def test_newcomers_get_no_name_that_has_rights(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(x509__secret="between the proxy and us", people__newcomers="admit")
+    dataset = site.archive_folder({"a": b"a"})  # of somebody who has no account any more
+    site.rows("insert into \"grant\" (dataset, person, role, granted_by) values (%s, 'pierre', 'reader', 'x')", dataset)
+    proxy = {"X-Proxy-Secret": "between the proxy and us", "X-SSL-Client-I-DN": "CN=Some CA,C=FR"}
+    with client_of(site) as client:
+        for name in ("tester", "pierre", "everyone"):
+            headers = {**proxy, "X-SSL-Client-S-DN": f"CN={name},C=FR"}
+            made = client.post(f"{PREFIX}/login/certificate", headers=headers).json()
+            assert made["person"] == f"{name}-2"
+            wish = {"name": name, "title": "", "mail": "", "password": "correct horse battery staple"}
+            assert client.post(f"{PREFIX}/applications", json=wish).status_code == (422 if name == "everyone" else 409)
+        assert client.post(f"{PREFIX}/people", json={"name": "pierre"}).status_code == 201  # who knows whose it is
+
+
 def test_a_certificate_counts_only_from_the_proxy(make_site: Callable[..., SmallSite]) -> None:
     site = make_site(x509__secret="between the proxy and us", people__newcomers="admit")
     names = {"X-SSL-Client-S-DN": "CN=Marie Curie,O=Radium,C=FR", "X-SSL-Client-I-DN": "CN=Some CA,C=FR"}

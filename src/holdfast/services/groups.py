@@ -143,7 +143,8 @@ def put_member(
     """Record what somebody is in a group, and say whether that is new. Raises NotFound (person), InvalidInput."""
     if wish.until_at and wish.until_at <= (wish.from_at or datetime.min.replace(tzinfo=UTC)):
         raise InvalidInput(what=f"{person} would leave {name} before joining it.")
-    if people.first(conn, "by_name", name=person) is None:
+    known = people.first(conn, "by_name", name=person)
+    if known is None or known["state"] == "applied":
         raise NotFound(kind="person", name=person)
     if not groups.first(conn, "put_member", group=name, person=person, origin=origin, **wish.model_dump()):
         return False

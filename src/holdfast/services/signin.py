@@ -18,7 +18,7 @@ from holdfast.catalog.queries import credentials, groups, people
 from holdfast.errors import NotSignedIn, SettingsError, SignInFailed
 from holdfast.identity.jwt import ANY_AUDIENCE, Issuer, issuer_of, scopes_of
 from holdfast.identity.recognised import Recognised, of_claims
-from holdfast.model.rights import ROLES, USABLE, Membership, Person, Role
+from holdfast.model.rights import EVERYONE, MEMBERS, ROLES, USABLE, Membership, Person, Role
 from holdfast.services.archive import Archive
 from holdfast.services.groups import end_member, put_member
 from holdfast.wire.groups import MemberWish
@@ -80,7 +80,7 @@ def _newcomer(archive: Archive, conn: Connection, found: Recognised) -> Row | No
     state = {"admit": "active", "apply": "applied"}[rule]
     name = next(
         name for name in _names(found)
-        if people.first(
+        if not people.all(conn, "carries", name=name) and people.first(
             conn, "add", name=name, site=archive.site, title=found.title[:200], mail=found.mail[:254], role="member",
             state=state, reason=f"signed in by {found.kind} of {found.issuer}", by=None,
         )
@@ -97,7 +97,8 @@ def _newcomer(archive: Archive, conn: Connection, found: Recognised) -> Row | No
 def _names(found: Recognised) -> Iterator[str]:
     """Yield names that a newcomer may be called: the one that is wished, then with numbers."""
     wished = _NOT_IN_NAMES.sub(".", found.name.lower()).strip(".@+-_")[:_LONGEST] or "person"
-    yield wished
+    if wished not in {MEMBERS, EVERYONE}:
+        yield wished
     number = 2
     while True:
         yield f"{wished}-{number}"

@@ -132,7 +132,10 @@ def add_person(wish: NewPerson, archive: TheArchive, person: Caller) -> Person:
 
 @router.post("/people/{name}/approve", responses=responses(404, 409))
 def approve(name: str, archive: TheArchive, person: Caller) -> Person:
-    """Take an account into use that was applied for. Repeating it changes nothing."""
+    """Take an account into use that was applied for, or say that one that was admitted is whose name it has.
+
+    Repeating it changes nothing.
+    """
     may(archive, person, "administer")
     return people.approve(archive, name, by=person.name)
 
