@@ -16,7 +16,7 @@ from holdfast.identity.oidc import Provider
 from holdfast.identity.password import digest
 from holdfast.identity.recognised import Recognised
 from holdfast.services.archive import Archive
-from holdfast.services.signin import person_of
+from holdfast.services.signin import end_groups, origin_of, person_of
 from holdfast.services.tokens import add_token
 from holdfast.settings import Oidc
 from holdfast.wire.people import MadeToken
@@ -129,9 +129,10 @@ def add_credential(archive: Archive, name: str, wish: NewCredential, *, by: str)
 
 
 def remove_credential(archive: Archive, name: str, credential: int, *, by: str) -> list[Credential]:
-    """Have a person be recognised in one way less. Idempotent. Raises NotFound."""
+    """Have a person be recognised in one way less; what it claimed of groups ends. Idempotent. Raises NotFound."""
     with archive.database.transaction() as conn:
         if row := credentials.first(conn, "remove", person=name, id=credential):
+            end_groups(archive, conn, name, origin_of(row["kind"], row["issuer"]), by=by)
             events.add(
                 conn,
                 archive.site,

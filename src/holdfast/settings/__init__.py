@@ -83,7 +83,8 @@ class People:
     )  # fmt: skip
     claims: str = setting(
         "", "Which groups that others claim for somebody are groups here, as `urn:staff=staff:reader; "
-        "urn:proposal:*=*:writer`; the star stands for the rest of the name.", unless="none",
+        "urn:proposal:*=*:writer`; the star stands for the rest of the name. What the JWTs of an issuer claim counts by rules that "
+        "begin with its address and a blank only.", unless="none",
     )  # fmt: skip
     issuers: str = setting(
         "", "Whose JWT bearer tokens are good, as `https://issuer.example.org=AUDIENCE`, separated by commas.",

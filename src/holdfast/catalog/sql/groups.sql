@@ -47,5 +47,5 @@ select person from never union all select person from ended
 select person from membership
 where "group" = %(group)s and role = 'owner' and person <> %(person)s and now() between from_at and until_at
 
--- by_login --
-select "group" from membership where person = %(person)s and origin = 'login' and until_at > now() order by "group"
+-- by_origin --
+select "group" from membership where person = %(person)s and origin = %(origin)s and until_at > now() order by "group"

@@ -72,7 +72,7 @@ create table membership (
     "group"     text        not null references "group" (name),
     person      text        not null references person (name),
     role        text        not null check (role in ('owner', 'manager', 'writer', 'reader')),
-    origin      text        not null check (origin in ('hand', 'office', 'login')),  -- who keeps it up to date
+    origin      text        not null check (origin in ('hand', 'office') or origin ~ '^(oidc|ldap):'),  -- who keeps it up to date
     from_at     timestamptz not null default '-infinity',
     until_at    timestamptz not null default 'infinity',
     primary key ("group", person, origin),           -- each keeps up to date what is its own; the highest role counts
