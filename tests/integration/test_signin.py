@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 from provider import browse, directory, provider
 from served import client_of
@@ -153,6 +155,12 @@ def test_a_jwt_of_a_trusted_issuer_is_a_token(signing: tuple[SmallSite, httpx.Cl
     assert client.get(f"{PREFIX}/datasets", headers=reads).status_code == 200
     assert whoami(client, headers=reads)["token"] is None
     assert client.post(f"{PREFIX}/datasets", headers=reads, json={"path": "/x", "title": "t"}).status_code == 403
+    writes = token("storage.read:/ storage.modify:/")
+    made = client.post(
+        f"{PREFIX}/tokens", headers={"Authorization": f"Bearer {writes}"}, json={"lifetime": 86400}
+    ).json()
+    claims = jwt.decode(writes, options={"verify_signature": False})
+    assert datetime.fromisoformat(made["expires_at"]).timestamp() == claims["exp"]
     partly = {"Authorization": f"Bearer {token('storage.read:/one/path')}"}
     assert client.get(f"{PREFIX}/datasets", headers=partly).status_code == 403
     good = token("storage.read:/")

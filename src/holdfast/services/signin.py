@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from holdfast.catalog import events
@@ -65,7 +66,8 @@ def by_jwt(archive: Archive, token: str) -> Person:
         claimed = _claimed(archive, conn, found)
     standing = {group["name"]: Membership(group["role"], group["folder"]) for group in rows}
     standing |= {name: more for name, more in claimed.items() if not _above(standing.get(name), more.role)}
-    return Person(row["name"], row["role"], standing, scopes_of(claims) & set(USABLE[row["role"]]))
+    scopes = scopes_of(claims) & set(USABLE[row["role"]])
+    return Person(row["name"], row["role"], standing, scopes, until=datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def _issuers(text: str) -> Iterator[tuple[str, str]]:
