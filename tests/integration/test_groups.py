@@ -52,12 +52,40 @@ def test_managers_say_who_is_in_a_group_up_to_their_own_role(site: SmallSite, ap
     assert call(api, "GET", "/groups/team", who["reader"]).json()["members"] is None
     assert call(api, "DELETE", "/groups/team/members/owner", who["manager"]).status_code == 403
     assert call(api, "DELETE", "/groups/team/members/owner", who["owner"]).status_code == 409
-    assert join(api, who["owner"], "owner", "reader") == 409
+    assert join(api, None, "owner", "reader") == 409
     for _ in range(2):
         assert call(api, "DELETE", "/groups/team/members/stranger", who["manager"]).status_code == 200
     left = call(api, "DELETE", "/groups/team/members/reader", who["reader"])
     assert (left.status_code, left.json()["members"]) == (200, None)
     assert members(api, "team") == {"owner": "owner", "manager": "manager", "writer": "writer"}
+
+
+def test_a_role_for_a_time_makes_none_for_longer(site: SmallSite, api: httpx.Client) -> None:
+    who = {name: person(site, name) for name in ("owner", "manager", "writer", "other")}
+    call(api, "POST", "/groups", name="team", owner="owner")
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    late, soon = (end + timedelta(days=1)).isoformat(), (end - timedelta(hours=1)).isoformat()
+    assert join(api, who["owner"], "manager", "manager", until_at=end.isoformat()) == 200
+    for name in ("owner", "manager"):
+        assert join(api, who[name], name, "manager") == 403, "nobody gives themselves a role"
+    site.rows("insert into membership values ('team', 'manager', 'reader', 'office')")  # for ever, but to read only
+
+    def until(name: str) -> str | None:
+        found = call(api, "GET", "/groups/team", who["manager"]).json()["members"]
+        [ends] = [item["until_at"] for item in found if item["person"] == name]
+        return ends and datetime.fromisoformat(ends).isoformat()
+
+    for times in ({}, {"until_at": late}):
+        for role in ("manager", "reader"):
+            assert join(api, who["manager"], "other", role, **times) == 200
+            assert until("other") == end.isoformat()
+    assert join(api, who["manager"], "other", "reader", until_at=soon) == 200
+    assert until("other") == soon
+    for giver in (who["owner"], None):
+        assert join(api, giver, "other", "reader", until_at=late) == 200
+        assert until("other") == late
+        assert join(api, giver, "other", "reader") == 200
+        assert until("other") is None
 
 
 def test_p8_a_group_that_one_is_not_in_is_like_one_that_is_not_there(site: SmallSite, api: httpx.Client) -> None:

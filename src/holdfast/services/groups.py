@@ -73,13 +73,16 @@ def change(archive: Archive, name: str, wish: GroupChange, *, by: Person) -> Gro
 
 
 def join(archive: Archive, name: str, person: str, wish: MemberWish, *, by: Person) -> GroupDetail:
-    """Give somebody a role in a group for a time. Idempotent.
+    """Give somebody else a role in a group for a time, until one's own ends at the latest. Idempotent.
 
     Raises NotFound (person), NotAllowed (a role above one's own), Conflict (the last owner), InvalidInput.
     """
+    if person == by.name and not allowed(by, "lead", ()):
+        raise NotAllowed(action="give yourself a role in a group: another manager does, and anybody can leave")
     with archive.database.transaction() as conn:
         known = _by_hand(conn, name, person)
         _up_to_own(by, name, wish.role, *([known["role"]] if known else []))
+        wish = _while_own(conn, by, name, wish)
         if wish.role != "owner" or wish.until_at:
             _keep_an_owner(conn, name, known)
         put_member(archive, conn, name, person, wish, origin="hand", by=by.name)
@@ -191,6 +194,16 @@ def _up_to_own(by: Person, name: str, *roles: Role) -> None:
     own = ROLES.index(by.groups[name].role)
     if any(ROLES.index(role) < own for role in roles):
         raise NotAllowed(action=f"give or take a role above your own, which is {ROLES[own]} of {name}")
+
+
+def _while_own(conn: Connection, by: Person, name: str, wish: MemberWish) -> MemberWish:
+    """Return a wish that ends when the role ends by which it is granted: that of a time makes none for ever."""
+    if allowed(by, "lead", ()):
+        return wish
+    roles = ROLES[: min(ROLES.index(wish.role), ROLES.index("manager")) + 1]
+    row = groups.first(conn, "leads", group=name, person=by.name, roles=list(roles))
+    ends = [at for at in (wish.until_at, row["until_at"] if row and row["kept"] else by.until) if at]
+    return wish.model_copy(update={"until_at": min(ends, default=None)})
 
 
 def _keep_an_owner(conn: Connection, name: str, known: Row | None) -> None:

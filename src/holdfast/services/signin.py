@@ -22,6 +22,7 @@ from holdfast.identity.recognised import Recognised, of_claims
 from holdfast.model.rights import EVERYONE, MEMBERS, ROLES, USABLE, Membership, Person, Role
 from holdfast.services.archive import Archive
 from holdfast.services.groups import end_member, put_member
+from holdfast.services.rights import standing
 from holdfast.wire.groups import MemberWish
 
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9._@+-]")
@@ -62,12 +63,11 @@ def by_jwt(archive: Archive, token: str) -> Person:
     found = of_claims("jwt", claims, groups="wlcg.groups")
     row = person_of(archive, found)
     with archive.database.reading() as conn:
-        rows = people.all(conn, "groups", person=row["name"])
+        groups_of = standing(conn, row["name"])
         claimed = _claimed(archive, conn, found)
-    standing = {group["name"]: Membership(group["role"], group["folder"]) for group in rows}
-    standing |= {name: more for name, more in claimed.items() if not _above(standing.get(name), more.role)}
+    groups_of |= {name: more for name, more in claimed.items() if not _above(groups_of.get(name), more.role)}
     scopes = scopes_of(claims) & set(USABLE[row["role"]])
-    return Person(row["name"], row["role"], standing, scopes, until=datetime.fromtimestamp(claims["exp"], UTC))
+    return Person(row["name"], row["role"], groups_of, scopes, until=datetime.fromtimestamp(claims["exp"], UTC))
 
 
 def _issuers(text: str) -> Iterator[tuple[str, str]]:

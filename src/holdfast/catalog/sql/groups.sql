@@ -43,6 +43,11 @@ ended as (
   returning person)
 select person from never union all select person from ended
 
+-- leads --
+-- Whether somebody has one of these roles by a membership that is kept, and until when.
+select count(*) > 0 as kept, nullif(max(until_at), 'infinity') as until_at from membership
+where "group" = %(group)s and person = %(person)s and role = any(%(roles)s) and now() between from_at and until_at
+
 -- other_owners --
 select person from membership
 where "group" = %(group)s and role = 'owner' and person <> %(person)s and now() between from_at and until_at
