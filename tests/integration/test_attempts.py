@@ -17,6 +17,20 @@ from holdfast.web.application import PREFIX
 OTHER = "another long password"
 
 
+def test_guesses_for_one_name_count_together_however_it_is_written(make_site: Callable[..., SmallSite]) -> None:
+    with client_of(make_site(people__attempts=3)) as api:
+        names = [
+            "marie.curie",
+            "MARIE.Curie ",
+            " marie.  curie",
+            "ma\u00adrie.curi\u00e9",
+            "\uff4darie.curie",
+            "pierre",
+        ]
+        answers = [api.post(f"{PREFIX}/login", json={"name": name, "password": OTHER}) for name in names]
+        assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429, 401]
+
+
 def test_a_password_that_is_not_proved_costs_no_other_one(
     make_site: Callable[..., SmallSite], monkeypatch: pytest.MonkeyPatch
 ) -> None:

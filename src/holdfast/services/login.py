@@ -9,6 +9,7 @@ of web processes, and no calls at the same time, give anybody more of them.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from typing import Final
 
@@ -125,7 +126,7 @@ def expire_attempts(archive: Archive, conn: Connection) -> None:
 
 def _counted(name: str | None, address: str, most: int) -> list[tuple[bytes, int]]:
     """Return whose attempts are counted, with how many each may make; always in the same order, so none deadlocks."""
-    names = [] if name is None else [(_digest("name", name), most)]
+    names = [] if name is None else [(_digest("name", _letters(name)), most)]
     return [*names, (_digest("address", address), most if name is None else most * _ADDRESS_SHARE)]
 
 
@@ -148,6 +149,11 @@ def _in_directory(archive: Archive, name: str, password: str, address: str) -> R
 def _forgive(archive: Archive, name: str, address: str) -> None:
     with archive.database.transaction() as conn:
         credentials.run(conn, "forgive", what="login", whos=[who for who, _ in _counted(name, address, 0)])
+
+
+def _letters(name: str) -> str:
+    """Return letters and digits of a name: directories differ in what else they pass over, and guesses count together."""
+    return "".join(char for char in unicodedata.normalize("NFKD", name).casefold() if char.isalnum())
 
 
 def _digest(kind: str, text: str) -> bytes:
