@@ -89,7 +89,7 @@ def test_a_link_signs_nobody_in_as_somebody_else(signing: tuple[SmallSite, httpx
 
 
 def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Client, str]) -> None:
-    _, client, _ = signing
+    site, client, _ = signing
     begun = client.post(f"{PREFIX}/login/device").json()
     poll = f"{PREFIX}/login/device/{begun['handle']}"
     assert client.post(poll).status_code == 202
@@ -99,6 +99,10 @@ def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Cli
     assert whoami(client, headers={"Authorization": f"Bearer {made['secret']}"})["name"] == "pierre"
     assert client.post(poll).status_code == 401
     assert client.post(f"{PREFIX}/login/device/nothing").status_code == 401
+    browse(client, f"{PREFIX}/login/oidc", "marie")
+    assert site.rows("select what, count from attempt") == [{"what": "sign-in", "count": 0}], (
+        "who signs in does not count"
+    )
 
 
 def test_newcomers_are_refused_or_wait_when_the_settings_say_so(

@@ -74,7 +74,8 @@ class People:
     token_longest: Seconds = setting(Seconds(365 * 86400), "The longest that one may ask for.", least=1)
     attempts: int = setting(
         10, "How often a login may fail for one name, and somebody apply for accounts from one address, before both are "
-        "refused for a while; a login may fail ten times as often from one address.", least=1, most=1_000_000,
+        "refused for a while; from one address, a login may fail, and a sign-in elsewhere be begun and not ended, ten times as often. "
+        "An IPv6 network (/64) counts as one address.", least=1, most=1_000_000,
     )  # fmt: skip
     attempts_window: Seconds = setting(Seconds(900), "In which time that is counted.", least=1, most=86400)
     newcomers: str = setting(

@@ -49,7 +49,7 @@ create index token_person on token (person);
 -- How often somebody tried lately: all web processes count together. Names and addresses are kept as digests only, for
 -- people also type their passwords where the name belongs.
 create table attempt (
-    what        text        not null check (what in ('login', 'application')),
+    what        text        not null check (what in ('login', 'application', 'sign-in')),
     who         bytea       not null,
     began_at    timestamptz not null default now(),
     count       integer     not null,
