@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 from persons import person
 
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -86,6 +89,29 @@ def test_a_role_for_a_time_makes_none_for_longer(site: SmallSite, api: httpx.Cli
         assert until("other") == late
         assert join(api, giver, "other", "reader") == 200
         assert until("other") is None
+
+
+def test_p7_a_group_keeps_an_owner_who_stays_and_can_act(site: SmallSite, api: httpx.Client) -> None:
+    who = {name: person(site, name) for name in ("one", "two")}
+    call(api, "POST", "/groups", name="team", owner="one")
+
+    def leave(name: str) -> int:
+        return call(api, "DELETE", f"/groups/team/members/{name}", who[name]).status_code
+
+    assert join(api, None, "two", "owner", until_at=(datetime.now(UTC) + timedelta(days=1)).isoformat()) == 200
+    assert leave("one") == 409, "the other one goes tomorrow"
+    assert join(api, None, "two", "owner") == 200
+    call(api, "POST", "/people/two/disable", reason="left")
+    assert leave("one") == 409
+    call(api, "POST", "/people/two/enable")
+    who["two"] = person(site, "two")
+    blocked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(site.archive.database.dsn) as other, ThreadPoolExecutor() as pool:
+        other.execute("select from membership for update")  # they have looked, and not left yet
+        left = [pool.submit(leave, name) for name in who]
+        wait_for(lambda: len(site.rows(blocked)) == len(who), "both leave", patience=10)
+        other.commit()
+        assert sorted(call.result() for call in left) == [200, 409]
 
 
 def test_p8_a_group_that_one_is_not_in_is_like_one_that_is_not_there(site: SmallSite, api: httpx.Client) -> None:

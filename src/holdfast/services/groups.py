@@ -80,6 +80,7 @@ def join(archive: Archive, name: str, person: str, wish: MemberWish, *, by: Pers
     if person == by.name and not allowed(by, "lead", ()):
         raise NotAllowed(action="give yourself a role in a group: another manager does, and anybody can leave")
     with archive.database.transaction() as conn:
+        groups.run(conn, "lock", group=name)  # so that two owners cannot leave at the same time
         known = _by_hand(conn, name, person)
         _up_to_own(by, name, wish.role, *([known["role"]] if known else []))
         wish = _while_own(conn, by, name, wish)
@@ -95,6 +96,7 @@ def leave(archive: Archive, name: str, person: str, *, by: Person) -> GroupDetai
     Raises NotAllowed (of a role above one's own), Conflict (the last owner; the user office keeps it).
     """
     with archive.database.transaction() as conn:
+        groups.run(conn, "lock", group=name)
         known = _by_hand(conn, name, person)
         if known:
             if person != by.name:
@@ -208,4 +210,4 @@ def _while_own(conn: Connection, by: Person, name: str, wish: MemberWish) -> Mem
 
 def _keep_an_owner(conn: Connection, name: str, known: Row | None) -> None:
     if known and known["role"] == "owner" and not groups.all(conn, "other_owners", group=name, person=known["person"]):
-        raise Conflict(what=f"{known['person']} is the last owner of {name}. Make somebody else one first.")
+        raise Conflict(what=f"{known['person']} is the last owner of {name} who stays. Make somebody else one first.")
