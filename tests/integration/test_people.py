@@ -186,6 +186,10 @@ def test_a_password_that_an_administrator_made_is_good_once(site: SmallSite, api
     assert post(api, "/people", name="pierre", title="Somebody else").status_code == 409
     once = post(api, "/people/pierre/password").json()["password"]
     assert login(api, once, "pierre").json()["code"] == "password-change-needed"
+    assert post(api, "/password", NOBODY, name="pierre", old=once, new=once).status_code == 422, (
+        "an administrator knows it"
+    )
+    assert login(api, once, "pierre").json()["code"] == "password-change-needed"
     assert post(api, "/password", NOBODY, name="pierre", old=once, new=PASSWORD).status_code == 204
     assert login(api, once, "pierre").status_code == 401
     headers = bearer(login(api, name="pierre"))

@@ -17,9 +17,9 @@ from typing import Final
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import credentials, people, tokens
-from holdfast.errors import Conflict, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
+from holdfast.errors import Conflict, InvalidInput, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
 from holdfast.identity import ldap
-from holdfast.identity.password import hashed, made, matches, renewed
+from holdfast.identity.password import hashed, made, matches, renewed, same
 from holdfast.model.rights import Person, Scope
 from holdfast.services.archive import Archive
 from holdfast.services.signin import person_of
@@ -73,6 +73,8 @@ def change_password(archive: Archive, *, name: str, old: str, new: str, address:
     Raises NotSignedIn, TooManyAttempts, InvalidInput.
     """
     row = _proved(archive, name, old, address)
+    if same(old, new):  # one that somebody else made would stay known to who made it
+        raise InvalidInput(what="The new password is the old one. Choose another one.")
     secret = hashed(new)  # it costs as much as a login, so only for who proved to be the person
     with archive.database.transaction() as conn:
         credentials.run(conn, "set_local", name=row["person"], secret=secret, once=None)
