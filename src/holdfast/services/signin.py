@@ -28,6 +28,7 @@ from holdfast.wire.groups import MemberWish
 _NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9._@+-]")
 _LONGEST: Final = 56  # characters of a name, so that a number fits behind it
 _KNOWN: Final[dict[str, Issuer]] = {}  # their keys are fetched once
+_LATEST: Final = 253_402_300_799  # seconds since 1970: the last ones of the year 9999, after which there are no dates
 _LOCK: Final = threading.Lock()
 _CLAIMING: Final = frozenset({"oidc", "ldap"})  # whose groups are kept; of a JWT they count while it is shown
 _NOT_YET: Final = "Your account waits until an administrator has approved it."
@@ -67,7 +68,8 @@ def by_jwt(archive: Archive, token: str) -> Person:
         claimed = _claimed(archive, conn, found)
     groups_of |= {name: more for name, more in claimed.items() if not _above(groups_of.get(name), more.role)}
     scopes = scopes_of(claims) & set(USABLE[row["role"]])
-    return Person(row["name"], row["role"], groups_of, scopes, until=datetime.fromtimestamp(claims["exp"], UTC))
+    until = datetime.fromtimestamp(min(int(claims["exp"]), _LATEST), UTC)
+    return Person(row["name"], row["role"], groups_of, scopes, until=until)
 
 
 def _issuers(text: str) -> Iterator[tuple[str, str]]:

@@ -109,7 +109,7 @@ def add_credential(name: str, wish: NewCredential, archive: TheArchive, person: 
 
 @router.delete("/people/{name}/credentials/{credential}", responses=responses(404))
 def remove_credential(name: str, credential: int, archive: TheArchive, person: Caller) -> CredentialPage:
-    """Have a person be recognised in one way less. Repeating it changes nothing."""
+    """Have a person be recognised in one way less; the groups that it claimed end. Repeating it changes nothing."""
     may(archive, person, "administer")
     return CredentialPage(items=elsewhere.remove_credential(archive, name, credential, by=person.name))
 
