@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import requests, rights
+from holdfast.catalog.queries import people, requests, rights
 from holdfast.errors import Conflict, NotAllowed, NotFound, NotSignedIn
-from holdfast.model.rights import RIGHTS, Action, Person, allowed, verdict
+from holdfast.model.rights import RIGHTS, Action, Membership, Person, allowed, verdict
 from holdfast.services.archive import Archive
 
 
@@ -57,6 +57,21 @@ def _decide(
 def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
     """Return the roles that a person has to a dataset. Raises NotFound, for a visitor NotSignedIn."""
     return _standing(person, dataset, rights.first(conn, "standing", **_asked(person, dataset)))[0]
+
+
+def standing(conn: Connection, person: str) -> dict[str, Membership]:
+    """Return what somebody is in groups now, by the memberships that are kept."""
+    return {row["name"]: Membership(row["role"], row["folder"]) for row in people.all(conn, "groups", person=person)}
+
+
+def still_may(archive: Archive, name: str, action: Action, dataset: str) -> bool:
+    """Say whether somebody who is not here now may do `action` to a dataset, whatever its state. Raises NotFound."""
+    with archive.database.reading() as conn:
+        row = people.first(conn, "by_name", name=name)
+        if row is None or row["state"] != "active":
+            return False
+        person = Person(name, row["role"], standing(conn, name))
+        return allowed(person, action, roles_to(conn, person, dataset))
 
 
 def _asked(person: Person, dataset: str) -> dict[str, object]:
