@@ -101,6 +101,15 @@ def test_an_issuer_that_comes_back_is_believed_again(server: Server) -> None:
     assert issuer.claims(server.token(), ("us",))["sub"] == "x"
 
 
+def test_keys_that_are_known_are_believed_while_their_issuer_is_away(server: Server) -> None:
+    issuer = Issuer(server.url, pause=0, fresh=0)
+    assert issuer.claims(server.token(), ("us",))["sub"] == "x"
+    server.status = 500
+    assert issuer.claims(server.token(), ("us",))["sub"] == "x"
+    assert refused(issuer, server.token("new")) == "unreachable"
+    assert server.asked.count("/keys") == 3
+
+
 def test_keys_that_there_are_not_make_no_calls(server: Server) -> None:
     issuer = Issuer(server.url)
     assert issuer.claims(server.token(), ("us",))["sub"] == "x"

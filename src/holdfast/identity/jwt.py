@@ -22,7 +22,8 @@ _LEEWAY: Final = 30  # seconds that clocks may differ
 _TIMEOUT: Final = 10.0  # seconds
 PAUSE: Final = 30.0  # seconds
 _WAITING: Final = 4  # of the 40 threads of a server
-_FRESH: Final = 3600.0  # seconds for which keys are believed
+_FRESH: Final = 3600.0  # seconds after which keys are asked for again
+_USABLE: Final = 86400.0  # seconds for which they are believed when the issuer does not answer
 _LONGEST: Final = 16_384  # characters
 # WLCG profile, section "Capability-based authorization".
 _CAPABILITIES: Final[Mapping[str, Scope]] = {
@@ -33,13 +34,14 @@ _CAPABILITIES: Final[Mapping[str, Scope]] = {
 class Issuer:
     """Somebody whose tokens are believed; its keys are fetched when they are needed, and kept for a while."""
 
-    def __init__(self, url: str, *, pause: float = PAUSE) -> None:
+    def __init__(self, url: str, *, pause: float = PAUSE, fresh: float = _FRESH) -> None:
         """`url` is the value of `iss`, below which the issuer describes itself (OpenID Connect Discovery 1.0).
 
         `pause` in seconds: one that did not answer is not asked again sooner, nor one whose keys do not have the one wanted.
+        `fresh` in seconds: then its keys are asked for again.
         """
         self.url = url
-        self._pause = pause
+        self._pause, self._fresh = pause, fresh
         self._places = threading.BoundedSemaphore(_WAITING)
         self._about: dict[str, Any] = {}
         self._keys: dict[str, jwt.PyJWK] = {}
@@ -76,13 +78,20 @@ class Issuer:
     def _key(self, name: str) -> jwt.PyJWK:
         """Return a key of the issuer. Raises NotSignedIn, Unreachable; jwt.PyJWKSetError when it has none at all."""
         age = time.monotonic() - self._keys_at
-        if age > _FRESH or (name not in self._keys and age > self._pause):
-            found = jwt.PyJWKSet.from_dict(self._asked(str(self.about().get("jwks_uri"))))
-            self._keys = {key.key_id: key for key in found.keys if key.key_id and key.public_key_use in {"sig", None}}
-            self._keys_at = time.monotonic()
+        if age > self._fresh or (name not in self._keys and age > self._pause):
+            try:
+                self._fetch_keys()
+            except Unreachable:
+                if name not in self._keys or age > _USABLE:
+                    raise
         if name not in self._keys:
             raise NotSignedIn(what="This token is not valid: its issuer does not have the key that it names.")
         return self._keys[name]
+
+    def _fetch_keys(self) -> None:
+        found = jwt.PyJWKSet.from_dict(self._asked(str(self.about().get("jwks_uri"))))
+        self._keys = {key.key_id: key for key in found.keys if key.key_id and key.public_key_use in {"sig", None}}
+        self._keys_at = time.monotonic()
 
     def _asked(self, url: str) -> dict[str, Any]:
         """Return what the issuer says; few wait for one that is away, and nobody after them for a while.
