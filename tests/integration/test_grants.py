@@ -89,6 +89,48 @@ def test_a_dataset_is_shared_with_groups_members_and_everyone(site: SmallSite, a
     assert [ask.sees(name) for name in ("nobody", "stranger", "marie", "tester")] == [False, False, False, True]
 
 
+def test_nobody_gives_themselves_what_they_have_by_another_role(site: SmallSite, api: httpx.Client) -> None:
+    ask = Asked(site, api, "marie")
+    ask.headers["admin"] = dict(api.headers)
+    api.post(f"{PREFIX}/groups", json={"name": "team", "owner": "marie"})
+    assert ask.share("tester", "group:team") == 404
+    assert ask.share("admin", "group:team", "owner") == 200
+    for role in ("owner", "manager", "reader"):
+        assert ask.share("marie", "marie", role) == 403
+    assert ask("marie", "POST", "/give", to="marie").status_code == 403
+    assert ask("tester", "POST", "/give", to="tester").status_code == 200, "it is so already"
+    assert ask.share("admin", "admin", "reader") == 200
+    assert ask.share("admin", "marie", "manager") == 200
+
+
+def test_a_link_is_good_while_who_made_it_may_make_one(site: SmallSite, api: httpx.Client) -> None:
+    ask = Asked(site, api, "marie")
+    ask.headers["admin"] = dict(api.headers)
+    unknown = api.get(f"{PREFIX}/shared/nothing").text
+
+    def opens(*, by: str) -> str:
+        made = ask(by, "POST", "/links", seconds=3600)
+        assert made.status_code == 201, made.text
+        assert api.get(made.json()["address"]).status_code == 200
+        return str(made.json()["address"])
+
+    ask.share("tester", "marie", "manager")
+    address = opens(by="marie")
+    ask.share("tester", "marie", "writer")
+    assert api.get(address).text == unknown
+    ask.share("tester", "marie", "manager")
+    assert api.get(address).status_code == 200
+    ask.unshare("tester", "marie")
+    assert api.get(address).text == unknown
+    api.post(f"{PREFIX}/groups", json={"name": "team", "owner": "marie"})
+    ask.share("admin", "group:team", "owner")
+    address, others = opens(by="marie"), [opens(by=name) for name in ("admin", "tester")]
+    api.put(f"{PREFIX}/groups/team/members/tester", json={"role": "owner"})
+    assert api.delete(f"{PREFIX}/groups/team/members/marie").status_code == 200
+    assert api.get(address).text == unknown
+    assert [api.get(other).status_code for other in others] == [200, 200]
+
+
 def test_a_dataset_is_given_to_another_owner(site: SmallSite, api: httpx.Client) -> None:
     ask = Asked(site, api, "marie", "manager")
     ask.share("tester", "manager", "manager")

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import psycopg
 from persons import person
 
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -52,12 +55,63 @@ def test_managers_say_who_is_in_a_group_up_to_their_own_role(site: SmallSite, ap
     assert call(api, "GET", "/groups/team", who["reader"]).json()["members"] is None
     assert call(api, "DELETE", "/groups/team/members/owner", who["manager"]).status_code == 403
     assert call(api, "DELETE", "/groups/team/members/owner", who["owner"]).status_code == 409
-    assert join(api, who["owner"], "owner", "reader") == 409
+    assert join(api, None, "owner", "reader") == 409
     for _ in range(2):
         assert call(api, "DELETE", "/groups/team/members/stranger", who["manager"]).status_code == 200
     left = call(api, "DELETE", "/groups/team/members/reader", who["reader"])
     assert (left.status_code, left.json()["members"]) == (200, None)
     assert members(api, "team") == {"owner": "owner", "manager": "manager", "writer": "writer"}
+
+
+def test_a_role_for_a_time_makes_none_for_longer(site: SmallSite, api: httpx.Client) -> None:
+    who = {name: person(site, name) for name in ("owner", "manager", "writer", "other")}
+    call(api, "POST", "/groups", name="team", owner="owner")
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    late, soon = (end + timedelta(days=1)).isoformat(), (end - timedelta(hours=1)).isoformat()
+    assert join(api, who["owner"], "manager", "manager", until_at=end.isoformat()) == 200
+    for name in ("owner", "manager"):
+        assert join(api, who[name], name, "manager") == 403, "nobody gives themselves a role"
+    site.rows("insert into membership values ('team', 'manager', 'reader', 'office')")  # for ever, but to read only
+
+    def until(name: str) -> str | None:
+        found = call(api, "GET", "/groups/team", who["manager"]).json()["members"]
+        [ends] = [item["until_at"] for item in found if item["person"] == name]
+        return ends and datetime.fromisoformat(ends).isoformat()
+
+    for times in ({}, {"until_at": late}):
+        for role in ("manager", "reader"):
+            assert join(api, who["manager"], "other", role, **times) == 200
+            assert until("other") == end.isoformat()
+    assert join(api, who["manager"], "other", "reader", until_at=soon) == 200
+    assert until("other") == soon
+    for giver in (who["owner"], None):
+        assert join(api, giver, "other", "reader", until_at=late) == 200
+        assert until("other") == late
+        assert join(api, giver, "other", "reader") == 200
+        assert until("other") is None
+
+
+def test_p7_a_group_keeps_an_owner_who_stays_and_can_act(site: SmallSite, api: httpx.Client) -> None:
+    who = {name: person(site, name) for name in ("one", "two")}
+    call(api, "POST", "/groups", name="team", owner="one")
+
+    def leave(name: str) -> int:
+        return call(api, "DELETE", f"/groups/team/members/{name}", who[name]).status_code
+
+    assert join(api, None, "two", "owner", until_at=(datetime.now(UTC) + timedelta(days=1)).isoformat()) == 200
+    assert leave("one") == 409, "the other one goes tomorrow"
+    assert join(api, None, "two", "owner") == 200
+    call(api, "POST", "/people/two/disable", reason="left")
+    assert leave("one") == 409
+    call(api, "POST", "/people/two/enable")
+    who["two"] = person(site, "two")
+    blocked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with psycopg.connect(site.archive.database.dsn) as other, ThreadPoolExecutor() as pool:
+        other.execute("select from membership for update")  # they have looked, and not left yet
+        left = [pool.submit(leave, name) for name in who]
+        wait_for(lambda: len(site.rows(blocked)) == len(who), "both leave", patience=10)
+        other.commit()
+        assert sorted(call.result() for call in left) == [200, 409]
 
 
 def test_p8_a_group_that_one_is_not_in_is_like_one_that_is_not_there(site: SmallSite, api: httpx.Client) -> None:
@@ -107,7 +161,9 @@ def test_a_folder_is_one_groups_and_what_is_archived_from_it_too(site: SmallSite
     assert join(api, marie, "pierre", "reader") == 200
     assert call(api, "GET", f"/datasets/{made.json()['id']}", pierre).status_code == 200
     wish = {"path": str(folder / "run2"), "title": "t", "group": "other"}
-    assert call(api, "POST", "/datasets", pierre, **wish).status_code == 403
+    assert (
+        call(api, "POST", "/datasets", pierre, **wish).status_code == 404
+    )  # P8: it is not told that there is such a group
     assert call(api, "POST", "/datasets", **{**wish, "group": "none"}).status_code == 404
     assert call(api, "POST", "/datasets", marie, **wish).json()["group"] == "other"
     changed = call(api, "POST", "/groups/team/set", folder="", title="No folder").json()
@@ -194,6 +250,25 @@ def test_p11_the_user_office_gives_a_proposal_whole_as_often_as_it_likes(site: S
     assert call(api, "PUT", path, marie, **proposal()).status_code == 403
     call(api, "POST", "/groups", name="team")
     assert call(api, "PUT", "/proposals/team", office, **proposal()).status_code == 409
+
+
+def test_the_office_gives_nothing_to_a_name_that_nobody_has_checked(site: SmallSite, api: httpx.Client) -> None:
+    wish = {"name": "pierre", "title": "Somebody", "mail": "", "password": "correct horse battery staple"}
+    assert call(api, "POST", "/applications", {"Authorization": ""}, **wish).status_code == 202
+    site.rows("insert into person (name, site, role, state) values ('irene', 'main', 'member', 'active')")  # admitted
+    call(api, "POST", "/groups", name="team")
+    assert join(api, None, "pierre", "reader") == 404, "who only applied is nobody yet"
+    for name in ("pierre", "irene"):
+        refused = call(api, "PUT", "/proposals/2026-1", **proposal(name))
+        assert (refused.status_code, f"person approve {name}." in refused.json()["detail"]) == (409, True), refused.text
+        answer = table(api, HEAD + f"2026-1,Radium,,marie,,,pi,,\n2026-1,,,{name},,,,,\n")
+        assert "Line 2: Nobody has said yet that the account" in answer.json()["detail"]
+    assert call(api, "GET", "/groups/2026-1").status_code == 404
+    for name in ("pierre", "irene"):
+        for _ in range(2):
+            assert call(api, "POST", f"/people/{name}/approve").json()["decided_by"] == "admin"
+        assert call(api, "PUT", "/proposals/2026-1", **proposal(name)).status_code == 200
+    assert [event.body["name"] for event in site.events("person.approved")] == ["pierre", "irene"]
 
 
 def test_the_highest_of_several_roles_counts(site: SmallSite, api: httpx.Client) -> None:

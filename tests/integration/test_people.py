@@ -186,6 +186,10 @@ def test_a_password_that_an_administrator_made_is_good_once(site: SmallSite, api
     assert post(api, "/people", name="pierre", title="Somebody else").status_code == 409
     once = post(api, "/people/pierre/password").json()["password"]
     assert login(api, once, "pierre").json()["code"] == "password-change-needed"
+    assert post(api, "/password", NOBODY, name="pierre", old=once, new=once).status_code == 422, (
+        "an administrator knows it"
+    )
+    assert login(api, once, "pierre").json()["code"] == "password-change-needed"
     assert post(api, "/password", NOBODY, name="pierre", old=once, new=PASSWORD).status_code == 204
     assert login(api, once, "pierre").status_code == 401
     headers = bearer(login(api, name="pierre"))
@@ -241,7 +245,7 @@ def test_a_token_never_has_more_scopes_than_the_one_that_made_it(site: SmallSite
 def test_a_token_lives_as_long_as_it_was_made_for(make_site: Callable[..., SmallSite]) -> None:
     site = make_site(people__token_longest=7200.0, people__token_lifetime=3600.0)
     with client_of(site) as api:
-        headers = person(site, "marie")
+        headers = {"Authorization": api.headers["Authorization"]}  # that of the data folder, which has no end
         assert post(api, "/tokens", headers, lifetime=7201).status_code == 422
         made = post(api, "/tokens", headers, lifetime=7200)
         for answer, seconds in ((made, 7200), (post(api, "/tokens", headers), 3600)):
@@ -256,6 +260,17 @@ def test_a_token_lives_as_long_as_it_was_made_for(make_site: Callable[..., Small
         assert made.json()["id"] not in listed
         every = get(api, "/tokens?ended=true", headers).json()["items"]
         assert {item["id"]: item["good"] for item in every}[made.json()["id"]] is False
+
+
+def test_a_token_never_outlives_the_one_that_made_it(api: httpx.Client) -> None:
+    account(api)
+    first = login(api, lifetime=3600)
+    second = post(api, "/tokens", bearer(first))
+    third = post(api, "/tokens", bearer(second), lifetime=30 * 86400)
+    short = post(api, "/tokens", bearer(second), lifetime=60)
+    ends = [answer.json()["expires_at"] for answer in (first, second, third, short)]
+    assert ends[0] == ends[1] == ends[2] > ends[3]
+    assert post(api, "/tokens", lifetime=30 * 86400).json()["expires_at"] > ends[0], "that of the folder has no end"
 
 
 def test_tokens_are_seen_and_revoked_by_their_person_and_by_administrators(site: SmallSite, api: httpx.Client) -> None:

@@ -151,6 +151,31 @@ def test_more_copies_are_made_and_fewer_stay_when_those_are_proven(site: SmallSi
     assert change(api, dataset, "plain-twin-tape").status_code == 409
 
 
+def test_p3_only_an_administrator_takes_protection_from_what_is_closed(site: SmallSite, api: httpx.Client) -> None:
+    put(api, "strict", copies=2, keep_days=100, two_persons=True, release="never")
+    put(api, "more", copies=3, keep_days=100, two_persons=True, release="never")
+    less = {"copies": 1, "keep_days": 99, "two_persons": False, "release": "on-request"}
+    for term, value in less.items():
+        put(
+            api,
+            term.replace("_", "-"),
+            **{"copies": 2, "keep_days": 100, "two_persons": True, "release": "never", term: value},
+        )
+    owner = person(site, "marie")
+    dataset = site.archive_folder({"a": b"alpha"}, profile="strict")
+    site.rows("update dataset set owner = 'marie', visible_to = visible_to || '{p:marie}'")
+    site.drain()
+
+    def wish(profile: str) -> httpx.Response:
+        return api.post(f"{PREFIX}/datasets/{dataset}/profile", json={"profile": profile}, headers=owner)
+
+    for term in less:
+        refused = wish(term.replace("_", "-"))
+        assert (refused.status_code, f"promises less ({term}) than strict" in refused.json()["detail"]) == (403, True)
+    assert wish("more").status_code == 200
+    assert change(api, dataset, "copies").status_code == 200
+
+
 def test_a_profile_says_how_often_its_copies_are_read(site: SmallSite, api: httpx.Client) -> None:
     put(api, "often", copies=1, verify_days=30)
     often, seldom = (site.archive_folder({"a": b"a"}, name=name, profile=name) for name in ("often", "single-tape"))

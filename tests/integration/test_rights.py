@@ -12,7 +12,8 @@ from persons import person
 
 from holdfast.errors import NotAllowed
 from holdfast.model.rights import VISITOR, Membership, Person
-from holdfast.services.rights import may_use_folder
+from holdfast.services.register import confined
+from holdfast.services.rights import usable
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -110,8 +111,32 @@ def test_a_member_has_the_archive_use_folders_of_groups_only(tmp_path: Path) -> 
     (folder / "out").symlink_to(tmp_path)
     reads = Person("a", "member", {"2026-1": Membership("reader", str(folder))})
     writes = Person("b", "member", {"2026-1": Membership("writer", str(folder))})
-    may_use_folder(reads, str(folder / "raw"), writing=True)
-    may_use_folder(writes, str(folder / "raw"), writing=False)
+
+    def use(who: Person, path: Path, *, writing: bool = False) -> Path:
+        return confined(str(path), [tmp_path], kind="source", within=usable(who, writing=writing))
+
+    assert use(reads, folder / "raw", writing=True) == use(writes, folder / "raw") == folder / "raw"
     for who, path in ((reads, folder / "raw"), (writes, folder / "out"), (writes, tmp_path), (VISITOR, folder)):
         with pytest.raises(NotAllowed):
-            may_use_folder(who, str(path), writing=False)
+            use(who, path)
+
+
+def test_no_way_to_name_a_folder_leads_into_that_of_another_group(site: SmallSite, api: httpx.Client) -> None:
+    marie, admin = person(site, "marie"), person(site, "boss", "admin")
+    own, other = site.fill({"a": b"a"}, name="own"), site.fill({"b": b"b"}, name="other")
+    group = {"name": "2026-1", "folder": str(own)}
+    assert api.post(f"{PREFIX}/groups", json=group, headers=admin).status_code == 201
+    member = f"{PREFIX}/groups/2026-1/members/marie"
+    assert api.put(member, json={"role": "writer"}, headers=admin).is_success
+    (own / "link").symlink_to(other)
+    closed, opened = site.archive_folder({"a": b"a"}), site.open_dataset()
+    site.rows("update dataset set owner = 'marie', visible_to = visible_to || '{p:marie}'")
+    site.drain()
+    for path in (other, own / "link"):
+        for route, body in (
+            ("datasets", {"title": "x", "path": str(path)}),
+            (f"datasets/{opened}/fetch", {"path": str(path)}),
+            ("requests", {"dataset": closed, "destination": str(path)}),
+        ):
+            answer = api.post(f"{PREFIX}/{route}", json=body, headers=marie)
+            assert (answer.status_code, answer.json()["code"]) == (403, "not-allowed"), (route, path)

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import jwt
 import pytest
 from provider import browse, directory, provider
 from served import client_of
@@ -27,12 +30,20 @@ def signing(make_site: Callable[..., SmallSite]) -> Iterator[tuple[SmallSite, ht
     with provider(f"http://127.0.0.1:{port}{BACK}") as issuer:
         site = make_site(
             oidc__issuer=issuer, oidc__client="holdfast", oidc__secret="a-secret-that-only-two-know",
-            people__newcomers="admit", people__claims="urn:staff=staff:reader; urn:proposal:*=*:writer",
-            people__issuers=f"{issuer}=https://archive.example.org",
+            people__newcomers="admit", people__issuers=f"{issuer}=https://archive.example.org", x509__secret="a proxy's",
+            people__claims=f"urn:staff=staff:reader; urn:proposal:*=*:writer; {issuer} /cta=cta:writer; /cta=staff:owner",
         )  # fmt: skip
         with client_of(site, port=port) as client:
             client.headers.pop("Authorization")
             yield site, client, issuer
+
+
+def jwt_of(issuer: str, scope: str) -> str:
+    answer = httpx.post(
+        f"{issuer}/token", auth=("pipeline", "a-secret-of-a-pipeline"), trust_env=False,
+        data={"grant_type": "client_credentials", "scope": scope, "resource": "https://archive.example.org"},
+    )  # fmt: skip
+    return str(answer.json()["access_token"])
 
 
 def whoami(client: httpx.Client, **how: Any) -> Any:
@@ -78,7 +89,7 @@ def test_a_link_signs_nobody_in_as_somebody_else(signing: tuple[SmallSite, httpx
 
 
 def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Client, str]) -> None:
-    _, client, _ = signing
+    site, client, _ = signing
     begun = client.post(f"{PREFIX}/login/device").json()
     poll = f"{PREFIX}/login/device/{begun['handle']}"
     assert client.post(poll).status_code == 202
@@ -88,6 +99,10 @@ def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Cli
     assert whoami(client, headers={"Authorization": f"Bearer {made['secret']}"})["name"] == "pierre"
     assert client.post(poll).status_code == 401
     assert client.post(f"{PREFIX}/login/device/nothing").status_code == 401
+    browse(client, f"{PREFIX}/login/oidc", "marie")
+    assert site.rows("select what, count from attempt") == [{"what": "sign-in", "count": 0}], (
+        "who signs in does not count"
+    )
 
 
 def test_a_provider_that_does_not_know_the_archive_is_told_of(
@@ -150,18 +165,17 @@ def test_a_directory_knows_names_and_passwords(
 
 def test_a_jwt_of_a_trusted_issuer_is_a_token(signing: tuple[SmallSite, httpx.Client, str]) -> None:
     site, client, issuer = signing
-
-    def token(scope: str) -> str:
-        answer = httpx.post(
-            f"{issuer}/token", auth=("pipeline", "a-secret-of-a-pipeline"), trust_env=False,
-            data={"grant_type": "client_credentials", "scope": scope, "resource": "https://archive.example.org"},
-        )  # fmt: skip
-        return str(answer.json()["access_token"])
-
+    token = partial(jwt_of, issuer)
     reads = {"Authorization": f"Bearer {token('storage.read:/')}"}
     assert client.get(f"{PREFIX}/datasets", headers=reads).status_code == 200
     assert whoami(client, headers=reads)["token"] is None
     assert client.post(f"{PREFIX}/datasets", headers=reads, json={"path": "/x", "title": "t"}).status_code == 403
+    writes = token("storage.read:/ storage.modify:/")
+    made = client.post(
+        f"{PREFIX}/tokens", headers={"Authorization": f"Bearer {writes}"}, json={"lifetime": 86400}
+    ).json()
+    claims = jwt.decode(writes, options={"verify_signature": False})
+    assert datetime.fromisoformat(made["expires_at"]).timestamp() == claims["exp"]
     partly = {"Authorization": f"Bearer {token('storage.read:/one/path')}"}
     assert client.get(f"{PREFIX}/datasets", headers=partly).status_code == 403
     good = token("storage.read:/")
@@ -174,6 +188,52 @@ def test_a_jwt_of_a_trusted_issuer_is_a_token(signing: tuple[SmallSite, httpx.Cl
     ):
         assert client.get(f"{PREFIX}/datasets", headers={"Authorization": f"Bearer {bad}"}).status_code == 401
     assert site.rows("select kind from credential") == [{"kind": "jwt"}]
+
+
+def standing(client: httpx.Client, headers: dict[str, str]) -> dict[str, str]:
+    return {item["group"]: item["role"] for item in whoami(client, headers=headers)["groups"]}
+
+
+def test_what_one_claims_of_groups_another_does_not_change(signing: tuple[SmallSite, httpx.Client, str]) -> None:
+    site, client, issuer = signing
+    admin = {"Authorization": f"Bearer {site.archive.settings.token_file.read_text().strip()}"}
+    for name in ("staff", "cta"):
+        assert client.post(f"{PREFIX}/groups", headers=admin, json={"name": name}).status_code == 201
+    browse(client, f"{PREFIX}/login/oidc", "marie")
+    secret = client.post(f"{PREFIX}/tokens", json={}, headers={"Sec-Fetch-Site": "same-origin"}).json()["secret"]
+    client.cookies.clear()
+    oidc = {"Authorization": f"Bearer {secret}"}
+    for kind, of, subject in (("jwt", issuer, "pipeline"), ("x509", "CN=CA", "CN=marie")):
+        wish = {"kind": kind, "issuer": of, "subject": subject}
+        found = client.post(f"{PREFIX}/people/marie/credentials", headers=admin, json=wish).json()["items"]
+    assert standing(client, oidc) == {"staff": "reader"}
+    events = len(site.events())
+    for _ in range(2):
+        assert standing(client, {"Authorization": f"Bearer {jwt_of(issuer, 'storage.read:/')}"}) == {
+            "staff": "reader", "cta": "writer",
+        }  # fmt: skip
+    assert len(site.events()) == events
+    names = {"X-Proxy-Secret": "a proxy's", "X-SSL-Client-S-DN": "CN=marie", "X-SSL-Client-I-DN": "CN=CA"}
+    made = client.post(f"{PREFIX}/login/certificate", headers=names).json()
+    assert standing(client, {"Authorization": f"Bearer {made['secret']}"}) == {"staff": "reader"}
+    [ident] = [item["id"] for item in found if item["kind"] == "oidc"]
+    assert client.delete(f"{PREFIX}/people/marie/credentials/{ident}", headers=admin).status_code == 200
+    assert standing(client, oidc) == {}
+
+
+def test_newcomers_get_no_name_that_has_rights(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(x509__secret="between the proxy and us", people__newcomers="admit")
+    dataset = site.archive_folder({"a": b"a"})  # of somebody who has no account any more
+    site.rows("insert into \"grant\" (dataset, person, role, granted_by) values (%s, 'pierre', 'reader', 'x')", dataset)
+    proxy = {"X-Proxy-Secret": "between the proxy and us", "X-SSL-Client-I-DN": "CN=Some CA,C=FR"}
+    with client_of(site) as client:
+        for name in ("tester", "pierre", "everyone"):
+            headers = {**proxy, "X-SSL-Client-S-DN": f"CN={name},C=FR"}
+            made = client.post(f"{PREFIX}/login/certificate", headers=headers).json()
+            assert made["person"] == f"{name}-2"
+            wish = {"name": name, "title": "", "mail": "", "password": "correct horse battery staple"}
+            assert client.post(f"{PREFIX}/applications", json=wish).status_code == (422 if name == "everyone" else 409)
+        assert client.post(f"{PREFIX}/people", json={"name": "pierre"}).status_code == 201  # who knows whose it is
 
 
 def test_a_certificate_counts_only_from_the_proxy(make_site: Callable[..., SmallSite]) -> None:

@@ -72,7 +72,7 @@ class Database:
     def transaction(self) -> Iterator[Connection]:
         """Yield a connection in a transaction that commits at the end, or rolls back on any exception."""
         try:
-            with translated(), self._living() as conn, conn.transaction():
+            with self.reading() as conn, conn.transaction():
                 yield conn
         finally:
             self.change = object()  # whoever remembers something of the catalogue sees that it may be another now
@@ -84,23 +84,26 @@ class Database:
         What the archive reads it would read no other within a transaction, for each statement sees what is committed
         when it begins (read committed); this saves two of the ways there and back.
         """
-        with translated(), self._living() as conn:
-            yield conn
+        with translated():
+            conn = self._living()
+            try:
+                yield conn
+            finally:
+                self._pool.putconn(conn)
 
-    @contextmanager
-    def _living(self) -> Iterator[Connection]:
-        """Yield a connection that nobody has ended while it lay in the pool.
+    def _living(self) -> Connection:
+        """Return a connection that nobody has ended while it lay in the pool.
 
         The pool could ask each connection itself, with a way there and back for each use, and it waits longer after each
         dead one: after a restart of the server, with all of them dead, somebody would wait 15 s.
         """
-        for others in reversed(range(self._pool.max_size + 1)):
-            with self._pool.connection() as conn:
-                if others and _ended(conn):
-                    conn.close()
-                    continue
-                yield conn  # the last one as it is: a server that ends all of them is told as one that is away
-                return
+        for _ in range(self._pool.max_size):
+            conn = self._pool.getconn()
+            if not _ended(conn):
+                return conn
+            conn.close()
+            self._pool.putconn(conn)
+        return self._pool.getconn()  # as it is: a server that ends all of them is told as one that is away
 
     def rows(self, query: LiteralString, args: dict[str, Any] | None = None) -> list[Row]:
         """Run one query and return its rows."""

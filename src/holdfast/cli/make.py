@@ -152,15 +152,31 @@ def verify(dataset: str, against: str | None, as_json: bool, data: str) -> None:
                     break
                 time.sleep(POLL)
     bad = [copy for copy in copies.values() if copy.state != "verified"]
+    right, missing = len(copies) - len(bad), unread(found, wanted)
     if as_json:
-        give({"id": dataset, "verified": len(copies) - len(bad), "bad": [c.model_dump(mode="json") for c in bad]})
+        told = [c.model_dump(mode="json") for c in bad]
+        give({"id": dataset, "verified": right, "bad": told, "unread": missing})
     else:
         for copy in copies.values():
             verdict = "read back and right" if copy.state == "verified" else "LOST: it is being replaced from its twin"
             say(f"{copy.tape}  {size(copy.size)}  {verdict}")
-        say(f"{len(copies) - len(bad)} of {len(copies)} copies of dataset {dataset} are right.")
+        say(f"{right} of {len(copies) + missing} copies of dataset {dataset} are right.")
+        if missing:
+            say(f"{missing} were not read: they are not proven on tape yet. holdfast show {dataset} tells why.")
     if bad:
         raise click.exceptions.Exit(exit_of_code("integrity"))
+    if missing or not right:
+        raise click.exceptions.Exit(PARTIAL)
+
+
+def unread(found: DatasetDetail, read: set[int]) -> int:
+    """Return how many copies there should be beyond those that were read; one that was lost stands for its replacement."""
+    count = 0
+    for package in found.packages:
+        if package.state != "retired":
+            there = sum(copy.state not in {"lost", "retired"} for copy in package.copies)
+            count += max(there - sum(copy.id in read for copy in package.copies), 0)
+    return count
 
 
 def _fresh(copy: Any, asked_at: Any) -> bool:

@@ -106,7 +106,7 @@ def _password(name: str, *, as_json: bool, data: str) -> None:
 @json_option
 @data_option
 def approve(name: str, as_json: bool, data: str) -> None:
-    """Take the account NAME into use that was applied for."""
+    """Take the account NAME into use that was applied for, or say that one that was admitted is whose name it has."""
     with connect(data) as client:
         _tell(client.approve_person(name), as_json=as_json)
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +20,10 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES25
 ANY_AUDIENCE: Final = "https://wlcg.cern.ch/jwt/v1/any"
 _LEEWAY: Final = 30  # seconds that clocks may differ
 _TIMEOUT: Final = 10.0  # seconds
+PAUSE: Final = 30.0  # seconds
+_WAITING: Final = 4  # of the 40 threads of a server
+_FRESH: Final = 3600.0  # seconds after which keys are asked for again
+_USABLE: Final = 86400.0  # seconds for which they are believed when the issuer does not answer
 _LONGEST: Final = 16_384  # characters
 # WLCG profile, section "Capability-based authorization".
 _CAPABILITIES: Final[Mapping[str, Scope]] = {
@@ -28,44 +34,82 @@ _CAPABILITIES: Final[Mapping[str, Scope]] = {
 class Issuer:
     """Somebody whose tokens are believed; its keys are fetched when they are needed, and kept for a while."""
 
-    def __init__(self, url: str) -> None:
-        """`url` is the value of `iss`, below which the issuer describes itself (OpenID Connect Discovery 1.0)."""
+    def __init__(self, url: str, *, pause: float = PAUSE, fresh: float = _FRESH) -> None:
+        """`url` is the value of `iss`, below which the issuer describes itself (OpenID Connect Discovery 1.0).
+
+        `pause` in seconds: one that did not answer is not asked again sooner, nor one whose keys do not have the one wanted.
+        `fresh` in seconds: then its keys are asked for again.
+        """
         self.url = url
-        self._lock = threading.Lock()
+        self._pause, self._fresh = pause, fresh
+        self._places = threading.BoundedSemaphore(_WAITING)
         self._about: dict[str, Any] = {}
-        self._keys: jwt.PyJWKClient | None = None
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._keys_at = -math.inf  # when they were fetched
+        self._away: tuple[float, dict[str, object]] = (-math.inf, {})  # until when it is not asked, and why
 
     def about(self) -> Mapping[str, Any]:
         """Return how the issuer describes itself. Raises Unreachable."""
-        with self._lock:
-            if not self._about:
-                found = fetched(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
-                if found.get("issuer") != self.url:
-                    raise Unreachable(url=self.url, why=f"it calls itself {found.get('issuer')!r}")
-                self._keys = jwt.PyJWKClient(str(found["jwks_uri"]), cache_keys=True, lifespan=3600, timeout=_TIMEOUT)
-                self._about = found
-            return self._about
+        if not self._about:
+            found = self._asked(f"{self.url.rstrip('/')}/.well-known/openid-configuration")
+            if found.get("issuer") != self.url:
+                raise Unreachable(url=self.url, why=f"it calls itself {found.get('issuer')!r}")
+            self._about = found
+        return self._about
 
     def claims(self, token: str, audience: tuple[str, ...]) -> dict[str, Any]:
         """Return what a token says, if this issuer signed it for one of `audience` and it is good now.
 
         Raises NotSignedIn, Unreachable.
         """
-        self.about()
-        if self._keys is None or len(token) > _LONGEST:
+        if len(token) > _LONGEST:
             raise NotSignedIn(what="This token cannot be read.")
         try:
-            key = self._keys.get_signing_key_from_jwt(token)
+            key = self._key(str(jwt.get_unverified_header(token).get("kid")))
             return dict(
                 jwt.decode(
                     token, key.key, algorithms=list(ALGORITHMS), issuer=self.url, audience=list(audience), leeway=_LEEWAY,
                     options={"require": ["exp", "iat", "sub", "iss", "aud"]},
                 )
             )  # fmt: skip
-        except jwt.PyJWKClientConnectionError as error:
-            raise Unreachable(url=self.url, why=str(error)) from error
         except jwt.PyJWTError as error:
             raise NotSignedIn(what=f"This token is not valid: {error}.") from error
+
+    def _key(self, name: str) -> jwt.PyJWK:
+        """Return a key of the issuer. Raises NotSignedIn, Unreachable; jwt.PyJWKSetError when it has none at all."""
+        age = time.monotonic() - self._keys_at
+        if age > self._fresh or (name not in self._keys and age > self._pause):
+            try:
+                self._fetch_keys()
+            except Unreachable:
+                if name not in self._keys or age > _USABLE:
+                    raise
+        if name not in self._keys:
+            raise NotSignedIn(what="This token is not valid: its issuer does not have the key that it names.")
+        return self._keys[name]
+
+    def _fetch_keys(self) -> None:
+        found = jwt.PyJWKSet.from_dict(self._asked(str(self.about().get("jwks_uri"))))
+        self._keys = {key.key_id: key for key in found.keys if key.key_id and key.public_key_use in {"sig", None}}
+        self._keys_at = time.monotonic()
+
+    def _asked(self, url: str) -> dict[str, Any]:
+        """Return what the issuer says; few wait for one that is away, and nobody after them for a while.
+
+        Who asks need not be known: a token that names the issuer is enough. Raises Unreachable.
+        """
+        until, details = self._away
+        if time.monotonic() < until:
+            raise Unreachable(**details)
+        if not self._places.acquire(blocking=False):
+            raise Unreachable(url=self.url, why="others wait for its answer already")
+        try:
+            return fetched(url)
+        except Unreachable as error:
+            self._away = time.monotonic() + self._pause, error.details
+            raise
+        finally:
+            self._places.release()
 
 
 def looks_like(token: str) -> bool:

@@ -41,6 +41,11 @@ def matches(password: str, secret: str | None) -> bool:
             return False
 
 
+def same(one: str, other: str) -> bool:
+    """Say whether two texts are one password."""
+    return _normal(one) == _normal(other)
+
+
 def renewed(password: str, secret: str) -> str:
     """Return what is to be kept of a password that matched: made anew when today's parameters are other ones."""
     return hashed(password) if _HASHER.check_needs_rehash(secret) else secret

@@ -114,6 +114,16 @@ class Profile:
             found.append(Required(key, kind, severity))  # type: ignore[arg-type]
         return found
 
+    def less_than(self, other: Profile) -> list[str]:
+        """Return the terms that protect a dataset and of which this profile promises less than `other`."""
+        less = {
+            "copies": self.copies < other.copies,
+            "keep_days": self.keep_days < other.keep_days,
+            "two_persons": self.two_persons < other.two_persons,
+            "release": other.release == "never" != self.release,
+        }
+        return [term for term, is_less in less.items() if is_less]
+
     def same_terms(self, other: Profile) -> bool:
         """Say whether both promise the same, whatever their versions are."""
         return replace(self, version=0) == replace(other, version=0)

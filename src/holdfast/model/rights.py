@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal
 
 from holdfast.model.lifecycle import MOVES
@@ -99,6 +100,7 @@ class Person:
     groups: Mapping[str, Membership] = field(default_factory=dict)
     scopes: frozenset[Scope] = frozenset(SCOPES)
     token: str = ""  # its id
+    until: datetime | None = None  # when what was shown ends; None: never
 
     @property
     def audiences(self) -> list[str]:

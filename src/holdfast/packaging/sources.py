@@ -20,6 +20,7 @@ from holdfast.packaging.folders import enter, open_folder
 
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _READ_SIZE = 4 << 20  # bytes
+_IDENTITY = ("st_dev", "st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
 @contextmanager
@@ -33,6 +34,11 @@ def opened_root(path: os.PathLike[str] | bytes) -> Iterator[int]:
         yield root
     finally:
         os.close(root)
+
+
+def is_changed(before: os.stat_result, now: os.stat_result) -> bool:
+    """Say whether a file is another one, or was written to, since it was `before`."""
+    return any(getattr(before, what) != getattr(now, what) for what in _IDENTITY)
 
 
 class SourceFolder:
@@ -61,11 +67,15 @@ class SourceFolder:
             os.close(self._fd)
             self._fd = -1
 
-    def unlink(self, path: bytes) -> None:
-        """Remove the file or link at `path`, if it is there. Raises OSError."""
+    def unlink(self, path: bytes, known: os.stat_result) -> bool:
+        """Remove the file or link at `path` if it is the one of which `known` tells, unchanged; say whether. Raises OSError."""
         folder, _, name = path.rpartition(b"/")
+        at = self.folder(folder)
         with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=self.folder(folder))
+            if is_changed(known, os.stat(name, dir_fd=at, follow_symlinks=False)):
+                return False
+            os.unlink(name, dir_fd=at)
+        return True
 
     def remove_empty_folders(self) -> None:
         """Remove the folders in it that hold nothing any more."""

@@ -61,14 +61,15 @@ def ask(
     keep: float | None = None,
     priority: int = 0,
     ident: str | None = None,
+    within: Sequence[str] | None = None,
 ) -> str:
     """Record the wish for files below `destination` and reserve the room; no path means the whole dataset.
 
     Without a destination they come into the buffer and are kept there for `keep` seconds; if it has no room, the
     request waits as `asked`. Each step of `priority` doubles its weight in the queue. `ident`, the id of the request,
-    makes it repeatable.
+    makes it repeatable. `within` is as for `confined`.
 
-    Raises NotFound, InvalidInput, OutsideRoots, NoSpace, Conflict (the dataset is not packed yet).
+    Raises NotFound, InvalidInput, OutsideRoots, NotAllowed (folder), NoSpace, Conflict (the dataset is not packed yet).
     """
     for path in paths:
         check_relative(path)
@@ -77,7 +78,7 @@ def ask(
     if destination is None:
         target, keep = buffer.folder_of(archive, request), buffer.lifetime(archive, keep)
     else:
-        target = _target(archive, destination, keep)
+        target = _target(archive, destination, keep, within)
     with archive.database.transaction() as conn:
         row = dataset_row(conn, dataset)
         if requests.first(conn, "by_id", id=request):
@@ -107,11 +108,11 @@ def ask(
     return request
 
 
-def _target(archive: Archive, destination: str, keep: float | None) -> Path:
-    """Return the folder to deliver to. Raises InvalidInput, OutsideRoots."""
+def _target(archive: Archive, destination: str, keep: float | None, within: Sequence[str] | None) -> Path:
+    """Return the folder to deliver to. Raises InvalidInput, OutsideRoots, NotAllowed."""
     if keep is not None:
         raise InvalidInput(what="Only files in the buffer are kept for a time; those in a folder of yours stay.")
-    target = confined(destination, archive.settings.roots.destination, kind="destination")
+    target = confined(destination, archive.settings.roots.destination, kind="destination", within=within)
     own = os.path.realpath(archive.settings.data), archive.settings.buffer_path, archive.settings.landing_path
     if any(target.is_relative_to(folder) for folder in own):
         raise InvalidInput(what=f"{destination} is inside the archive's own folder. Choose another one.")

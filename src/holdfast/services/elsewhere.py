@@ -16,7 +16,8 @@ from holdfast.identity.oidc import Provider
 from holdfast.identity.password import digest
 from holdfast.identity.recognised import Recognised
 from holdfast.services.archive import Archive
-from holdfast.services.signin import person_of
+from holdfast.services.login import attempt, forgive
+from holdfast.services.signin import end_groups, origin_of, person_of
 from holdfast.services.tokens import add_token
 from holdfast.settings import Oidc
 from holdfast.wire.people import MadeToken
@@ -25,14 +26,16 @@ from holdfast.wire.signin import Credential, DeviceSignIn, NewCredential
 SESSION: Final = 12 * 3600.0  # seconds that a browser stays signed in
 _PROVIDERS: Final[dict[Oidc, Provider]] = {}  # each describes itself once
 _LOCK: Final = threading.Lock()
+_WHAT: Final = "sign-in"  # is counted for each address: the provider is asked, whoever begins one
 _OVER: Final = "This sign-in is over, or was not begun here."
 
 
-def begin(archive: Archive, *, redirect: str, then: str) -> tuple[str, str]:
+def begin(archive: Archive, *, redirect: str, then: str, address: str) -> tuple[str, str]:
     """Begin a sign-in with a browser; return where to send it, and what it has to bring back.
 
-    `then` is a path of the archive to go to in the end. Raises SettingsError, Unreachable.
+    `then` is a path of the archive to go to in the end. Raises SettingsError, TooManyAttempts, Unreachable.
     """
+    attempt(archive, _WHAT, name=None, address=address)
     begun = _provider(archive).begin(redirect)
     with archive.database.transaction() as conn:
         credentials.run(
@@ -42,7 +45,7 @@ def begin(archive: Archive, *, redirect: str, then: str) -> tuple[str, str]:
     return begun.url, begun.state
 
 
-def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str) -> tuple[MadeToken, str]:
+def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str, address: str) -> tuple[MadeToken, str]:
     """End a sign-in with a browser; return the session's token, and where to go.
 
     `kept` is what the browser kept, which must be the `state` that the provider gives back: nobody is signed in as somebody
@@ -55,11 +58,13 @@ def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str)
     if row is None:
         raise SignInFailed(what=_OVER)
     found = _provider(archive).finish(code, nonce=row["nonce"], verifier=row["verifier"], redirect=redirect)
+    forgive(archive, _WHAT, name=None, address=address)
     return _token(archive, found, label="a browser", kind="session", lifetime=SESSION), row["next"]
 
 
-def begin_device(archive: Archive) -> DeviceSignIn:
-    """Begin a sign-in on another device. Raises SettingsError, Unreachable."""
+def begin_device(archive: Archive, *, address: str) -> DeviceSignIn:
+    """Begin a sign-in on another device. Raises SettingsError, TooManyAttempts, Unreachable."""
+    attempt(archive, _WHAT, name=None, address=address)
     device, handle = _provider(archive).begin_device(), secrets.token_urlsafe(32)
     with archive.database.transaction() as conn:
         credentials.run(
@@ -70,7 +75,7 @@ def begin_device(archive: Archive) -> DeviceSignIn:
     )
 
 
-def finish_device(archive: Archive, handle: str, *, label: str) -> MadeToken | None:
+def finish_device(archive: Archive, handle: str, *, label: str, address: str) -> MadeToken | None:
     """Return a token for who signed in on another device, None as long as nobody did. Raises NotSignedIn, Unreachable."""
     with archive.database.transaction() as conn:
         row = credentials.first(conn, "begun", digest=digest(handle))
@@ -82,6 +87,7 @@ def finish_device(archive: Archive, handle: str, *, label: str) -> MadeToken | N
     with archive.database.transaction() as conn:
         if credentials.first(conn, "end", digest=digest(handle)) is None:
             raise SignInFailed(what=_OVER)
+    forgive(archive, _WHAT, name=None, address=address)
     return _token(archive, found, label=label, kind="token", lifetime=None)
 
 
@@ -129,9 +135,10 @@ def add_credential(archive: Archive, name: str, wish: NewCredential, *, by: str)
 
 
 def remove_credential(archive: Archive, name: str, credential: int, *, by: str) -> list[Credential]:
-    """Have a person be recognised in one way less. Idempotent. Raises NotFound."""
+    """Have a person be recognised in one way less; what it claimed of groups ends. Idempotent. Raises NotFound."""
     with archive.database.transaction() as conn:
         if row := credentials.first(conn, "remove", person=name, id=credential):
+            end_groups(archive, conn, name, origin_of(row["kind"], row["issuer"]), by=by)
             events.add(
                 conn,
                 archive.site,

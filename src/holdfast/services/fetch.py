@@ -12,7 +12,7 @@ import ipaddress
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -52,13 +52,15 @@ _REDIRECTS: Final = 5
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)  # seconds
 
 
-def want_path(archive: Archive, dataset: str, path: str, *, into: str, person: str) -> int:
+def want_path(
+    archive: Archive, dataset: str, path: str, *, into: str, person: str, within: Sequence[str] | None = None
+) -> int:
     """Have a file of the server, or all in a folder, copied into an open dataset; return how many entries that are.
 
-    Links and empty folders are there at once, files when their bytes are. Raises OutsideRoots, InvalidInput, NotFound,
-    UnsupportedFile, Conflict, NoSpace.
+    Links and empty folders are there at once, files when their bytes are. `within` is as for `confined`. Raises
+    OutsideRoots, NotAllowed, InvalidInput, NotFound, UnsupportedFile, Conflict, NoSpace.
     """
-    source = confined(path, archive.settings.roots.source, kind="source")
+    source = confined(path, archive.settings.roots.source, kind="source", within=within)
     base = os.fsencode(into.strip("/")) + b"/" if into.strip("/") else b""
     if source.is_file():
         status = source.stat()

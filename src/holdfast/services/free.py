@@ -29,7 +29,7 @@ from holdfast.errors import Conflict, HoldfastError, LostClaim, TransientError
 from holdfast.model.entry import Packed
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
-from holdfast.packaging.sources import FILE, SourceFolder, opened_root
+from holdfast.packaging.sources import FILE, SourceFolder, is_changed, opened_root
 from holdfast.services import landing
 from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.proof import evidence
@@ -138,7 +138,8 @@ class _Release:
         differing: list[dict[str, str]] = []
         with _source(self.root) as source:
             for packed, arrived in self._files():
-                if why := _difference(source, packed, arrived):
+                why, _ = _difference(source, packed, arrived)
+                if why:
                     kept += why != _GONE
                     if len(differing) < _NAMED:
                         differing.append({"path": printable(packed.entry.path), "why": why})
@@ -174,9 +175,9 @@ class _Release:
         left = 0
         with _source(self.root) as source:
             for packed, arrived in self._files():
-                why = _difference(source, packed, arrived)
-                if source and why is None and removed < self.row["files"]:  # the ceiling
-                    source.unlink(packed.entry.path)
+                why, known = _difference(source, packed, arrived)
+                within = removed < self.row["files"]  # the ceiling
+                if source and known and within and source.unlink(packed.entry.path, known):
                     removed += 1
                     crash_point("release.source")
                     self._note(removed)
@@ -229,28 +230,33 @@ def _source(root: bytes) -> Iterator[SourceFolder | None]:
         yield folder
 
 
-def _difference(source: SourceFolder | None, packed: Packed, arrived: bytes) -> str | None:
-    """Return why the source's file is not what was archived, None when it is byte-identical.
+def _difference(
+    source: SourceFolder | None, packed: Packed, arrived: bytes
+) -> tuple[str, None] | tuple[None, os.stat_result]:
+    """Return why the source's file is not what was archived or, when it is byte-identical, which file that is.
 
     `arrived` is the BLAKE3 that it had when it was added, empty for one that was not: so what is on tape is what came.
     """
     if source is None:
-        return _GONE
+        return _GONE, None
     folder, _, name = packed.entry.path.rpartition(b"/")
     try:
         if packed.entry.kind == "link":
-            target = os.readlink(name, dir_fd=source.folder(folder))
-            return None if target == packed.entry.target else "leads elsewhere"
+            at = source.folder(folder)
+            known = os.stat(name, dir_fd=at, follow_symlinks=False)
+            same = os.readlink(name, dir_fd=at) == packed.entry.target
+            return (None, known) if same else ("leads elsewhere", None)
         descriptor = os.open(name, FILE, dir_fd=source.folder(folder))
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            known = os.fstat(descriptor)
+            why = _difference_of(file, packed, arrived)
+            if why is None and is_changed(known, os.fstat(descriptor)):
+                why = "is being written to"
+            return (why, None) if why else (None, known)
     except FileNotFoundError:
-        return _GONE
+        return _GONE, None
     except OSError as error:
-        return f"cannot be read: {os.strerror(error.errno or 0)}"
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        try:
-            return _difference_of(file, packed, arrived)
-        except OSError as error:
-            return f"cannot be read: {os.strerror(error.errno or 0)}"
+        return f"cannot be read: {os.strerror(error.errno or 0)}", None
 
 
 def _difference_of(file: io.FileIO, packed: Packed, arrived: bytes) -> str | None:

@@ -31,7 +31,7 @@ def sharing(archive: Archive, dataset: str) -> Sharing:
 def share(archive: Archive, dataset: str, to: str, role: Role, *, by: Person) -> Sharing:
     """Give a role to a person, to `group:NAME`, to `members` or to `everyone`. Idempotent.
 
-    Raises NotFound (nobody of this name, or a group that the giver is not in), NotAllowed (a role above one's own),
+    Raises NotFound (nobody of this name, or a group that the giver is not in), NotAllowed (a role above one's own, or to oneself),
     InvalidInput (crowds only read), Conflict (it is the owner).
     """
     whom = _whom(to)
@@ -41,6 +41,8 @@ def share(archive: Archive, dataset: str, to: str, role: Role, *, by: Person) ->
         _up_to_own(conn, by, dataset, role, _role_of(conn, dataset, whom))
         if dataset_row(conn, dataset)["owner"] == to:
             raise Conflict(what=f"{to} is the owner of dataset {dataset}.")
+        if to == by.name and not allowed(by, "manage", ()):
+            raise NotAllowed(action=f"give yourself a role to dataset {dataset}: its owner, or another manager, does")
         _there(conn, whom, by)
         how = {"dataset": dataset, "role": role, "by": by.name, **whom}
         if grants.first(conn, "add", **how) or grants.first(conn, "change", **how):
@@ -62,12 +64,17 @@ def unshare(archive: Archive, dataset: str, to: str, *, by: Person) -> Sharing:
 
 
 def give(archive: Archive, dataset: str, to: str, *, by: Person) -> Sharing:
-    """Make somebody else the owner; who it was keeps no role. Idempotent. Raises NotFound (person), Conflict."""
+    """Make somebody else the owner; who it was keeps no role. Idempotent.
+
+    Raises NotFound (person), InvalidInput (no person), NotAllowed (oneself).
+    """
     whom = _whom(to)
     if whom["person"] is None:
         raise InvalidInput(what="A dataset can only be given to a person.")
     with archive.database.transaction() as conn:
         was = dataset_row(conn, dataset)["owner"]
+        if to == by.name != was and not allowed(by, "give", ()):
+            raise NotAllowed(action=f"make yourself the owner of dataset {dataset}: {was}, or an administrator, does")
         _there(conn, whom, by)
         if grants.first(conn, "give", dataset=dataset, owner=to):
             grants.first(conn, "drop", dataset=dataset, **whom)

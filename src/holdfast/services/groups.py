@@ -73,13 +73,17 @@ def change(archive: Archive, name: str, wish: GroupChange, *, by: Person) -> Gro
 
 
 def join(archive: Archive, name: str, person: str, wish: MemberWish, *, by: Person) -> GroupDetail:
-    """Give somebody a role in a group for a time. Idempotent.
+    """Give somebody else a role in a group for a time, until one's own ends at the latest. Idempotent.
 
     Raises NotFound (person), NotAllowed (a role above one's own), Conflict (the last owner), InvalidInput.
     """
+    if person == by.name and not allowed(by, "lead", ()):
+        raise NotAllowed(action="give yourself a role in a group: another manager does, and anybody can leave")
     with archive.database.transaction() as conn:
+        groups.run(conn, "lock", group=name)  # so that two owners cannot leave at the same time
         known = _by_hand(conn, name, person)
         _up_to_own(by, name, wish.role, *([known["role"]] if known else []))
+        wish = _while_own(conn, by, name, wish)
         if wish.role != "owner" or wish.until_at:
             _keep_an_owner(conn, name, known)
         put_member(archive, conn, name, person, wish, origin="hand", by=by.name)
@@ -92,6 +96,7 @@ def leave(archive: Archive, name: str, person: str, *, by: Person) -> GroupDetai
     Raises NotAllowed (of a role above one's own), Conflict (the last owner; the user office keeps it).
     """
     with archive.database.transaction() as conn:
+        groups.run(conn, "lock", group=name)
         known = _by_hand(conn, name, person)
         if known:
             if person != by.name:
@@ -143,7 +148,8 @@ def put_member(
     """Record what somebody is in a group, and say whether that is new. Raises NotFound (person), InvalidInput."""
     if wish.until_at and wish.until_at <= (wish.from_at or datetime.min.replace(tzinfo=UTC)):
         raise InvalidInput(what=f"{person} would leave {name} before joining it.")
-    if people.first(conn, "by_name", name=person) is None:
+    known = people.first(conn, "by_name", name=person)
+    if known is None or known["state"] == "applied":
         raise NotFound(kind="person", name=person)
     if not groups.first(conn, "put_member", group=name, person=person, origin=origin, **wish.model_dump()):
         return False
@@ -192,6 +198,16 @@ def _up_to_own(by: Person, name: str, *roles: Role) -> None:
         raise NotAllowed(action=f"give or take a role above your own, which is {ROLES[own]} of {name}")
 
 
+def _while_own(conn: Connection, by: Person, name: str, wish: MemberWish) -> MemberWish:
+    """Return a wish that ends when the role ends by which it is granted: that of a time makes none for ever."""
+    if allowed(by, "lead", ()):
+        return wish
+    roles = ROLES[: min(ROLES.index(wish.role), ROLES.index("manager")) + 1]
+    row = groups.first(conn, "leads", group=name, person=by.name, roles=list(roles))
+    ends = [at for at in (wish.until_at, row["until_at"] if row and row["kept"] else by.until) if at]
+    return wish.model_copy(update={"until_at": min(ends, default=None)})
+
+
 def _keep_an_owner(conn: Connection, name: str, known: Row | None) -> None:
     if known and known["role"] == "owner" and not groups.all(conn, "other_owners", group=name, person=known["person"]):
-        raise Conflict(what=f"{known['person']} is the last owner of {name}. Make somebody else one first.")
+        raise Conflict(what=f"{known['person']} is the last owner of {name} who stays. Make somebody else one first.")

@@ -9,15 +9,17 @@ of web processes, and no calls at the same time, give anybody more of them.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import credentials, people, tokens
-from holdfast.errors import Conflict, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
+from holdfast.errors import Conflict, InvalidInput, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
 from holdfast.identity import ldap
-from holdfast.identity.password import hashed, made, matches, renewed
+from holdfast.identity.password import hashed, made, matches, renewed, same
 from holdfast.model.rights import Person, Scope
 from holdfast.services.archive import Archive
 from holdfast.services.signin import person_of
@@ -25,6 +27,7 @@ from holdfast.services.tokens import add_token
 from holdfast.wire.people import MadeToken, OncePassword
 
 _ADDRESS_SHARE: Final = 10  # times as many attempts from one address, behind which a whole institute may be
+_NETWORK: Final = 64  # bits of an IPv6 address that are those of the network (RFC 4291)
 _ONCE: Final = 7 * 86400.0  # seconds that a password is good which somebody else made
 _WRONG: Final = "The name or the password is wrong, or the account is not in use."
 
@@ -69,8 +72,10 @@ def change_password(archive: Archive, *, name: str, old: str, new: str, address:
 
     Raises NotSignedIn, TooManyAttempts, InvalidInput.
     """
-    secret = hashed(new)
     row = _proved(archive, name, old, address)
+    if same(old, new):  # one that somebody else made would stay known to who made it
+        raise InvalidInput(what="The new password is the old one. Choose another one.")
+    secret = hashed(new)  # it costs as much as a login, so only for who proved to be the person
     with archive.database.transaction() as conn:
         credentials.run(conn, "set_local", name=row["person"], secret=secret, once=None)
         ended = tokens.run(conn, "revoke_all", person=row["person"], **{"except": keep})
@@ -103,7 +108,7 @@ def attempt(archive: Archive, what: str, *, name: str | None, address: str) -> N
     settings = archive.settings.people
     with archive.database.transaction() as conn:
         refused = 0.0
-        for who, most in _counted(name, address, settings.attempts):
+        for who, most in _counted(what, name, address, settings.attempts):
             row = credentials.first(conn, "attempt", what=what, who=who, window=settings.attempts_window)
             if row and row["count"] > most:
                 refused = max(refused, row["seconds"])
@@ -117,16 +122,22 @@ def attempt(archive: Archive, what: str, *, name: str | None, address: str) -> N
         raise TooManyAttempts(seconds=round(refused))
 
 
+def forgive(archive: Archive, what: str, *, name: str | None, address: str) -> None:
+    """Count an attempt no more: it succeeded."""
+    with archive.database.transaction() as conn:
+        credentials.run(conn, "forgive", what=what, whos=[who for who, _ in _counted(what, name, address, 0)])
+
+
 def expire_attempts(archive: Archive, conn: Connection) -> None:
     """Forget what counts no more, and sign-ins that nobody came back from."""
     credentials.run(conn, "forget_begun")
     credentials.run(conn, "forget_attempts", window=archive.settings.people.attempts_window)
 
 
-def _counted(name: str | None, address: str, most: int) -> list[tuple[bytes, int]]:
+def _counted(what: str, name: str | None, address: str, most: int) -> list[tuple[bytes, int]]:
     """Return whose attempts are counted, with how many each may make; always in the same order, so none deadlocks."""
-    names = [] if name is None else [(_digest("name", name), most)]
-    return [*names, (_digest("address", address), most if name is None else most * _ADDRESS_SHARE)]
+    names = [] if name is None else [(_digest("name", _letters(name)), most)]
+    return [*names, (_digest("address", _network(address)), most if what == "application" else most * _ADDRESS_SHARE)]
 
 
 def _in_directory(archive: Archive, name: str, password: str, address: str) -> Row | None:
@@ -141,13 +152,24 @@ def _in_directory(archive: Archive, name: str, password: str, address: str) -> R
             return None
     attempt(archive, "login", name=name, address=address)
     found = ldap.recognise(archive.settings.ldap, name, password)
-    _forgive(archive, name, address)
+    forgive(archive, "login", name=name, address=address)
     return person_of(archive, found) if found else None
 
 
-def _forgive(archive: Archive, name: str, address: str) -> None:
-    with archive.database.transaction() as conn:
-        credentials.run(conn, "forgive", what="login", whos=[who for who, _ in _counted(name, address, 0)])
+def _letters(name: str) -> str:
+    """Return letters and digits of a name: directories differ in what else they pass over, and guesses count together."""
+    return "".join(char for char in unicodedata.normalize("NFKD", name).casefold() if char.isalnum())
+
+
+def _network(address: str) -> str:
+    """Return the network of an IPv6 address, of which anybody has 2^64; another address as it is."""
+    try:
+        found = ip_address(address)
+    except ValueError:  # of a socket that has none
+        return address
+    if isinstance(found, IPv6Address):
+        return str(found.ipv4_mapped or IPv6Network((int(found), _NETWORK), strict=False))
+    return address
 
 
 def _digest(kind: str, text: str) -> bytes:
@@ -162,5 +184,5 @@ def _proved(archive: Archive, name: str, password: str, address: str) -> Row:
     usable = row is not None and row["state"] == "active" and not row["over"]
     if not matches(password, row["secret"] if row and usable else None) or row is None:
         raise SignInFailed(what=_WRONG)
-    _forgive(archive, name, address)
+    forgive(archive, "login", name=name, address=address)
     return row

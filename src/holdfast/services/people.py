@@ -59,7 +59,8 @@ def apply(archive: Archive, wish: Application, *, address: str) -> Applied:
     secret = hashed(wish.password)
     with archive.database.transaction() as conn:
         told = {"title": wish.title, "mail": wish.mail, "reason": wish.reason}
-        if not _insert(archive, conn, wish.name, role="member", state="applied", by=None, **told):
+        carries = people.all(conn, "carries", name=wish.name)
+        if carries or not _insert(archive, conn, wish.name, role="member", state="applied", by=None, **told):
             raise Conflict(what=f"The name {wish.name} is taken. Choose another one.")
         credentials.run(conn, "set_local", name=wish.name, secret=secret, once=None)
         events.add(conn, archive.site, "person.applied", name=wish.name, title=wish.title)
@@ -87,12 +88,16 @@ def add_person(archive: Archive, conn: Connection, wish: NewPerson, *, by: str) 
 
 
 def approve(archive: Archive, name: str, *, by: str) -> wire.Person:
-    """Take an account into use that was applied for. Idempotent. Raises NotFound, Conflict."""
+    """Take an account into use that was applied for, or say of one that was admitted whose it is. Idempotent.
+
+    Raises NotFound, Conflict.
+    """
     with archive.database.transaction() as conn:
         row = _row(conn, name)
         if row["state"] == "disabled":
             raise Conflict(what=f"The account of {name} is disabled. Enable it instead.")
-        if people.move(conn, "state", to="active", name=name, was="applied", reason=row["reason"], by=by):
+        vouched = people.first(conn, "vouch", name=name, by=by)
+        if vouched or people.move(conn, "state", to="active", name=name, was="applied", reason=row["reason"], by=by):
             events.add(conn, archive.site, "person.approved", person=by, name=name)
         return _told(_row(conn, name))
 

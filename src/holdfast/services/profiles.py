@@ -92,7 +92,8 @@ def retire(archive: Archive, name: str, *, person: str) -> None:
 def change(archive: Archive, dataset: str, name: str, *, person: str, role: str) -> None:
     """Put a dataset under the newest version of a profile; the planner adds or retires copies. Idempotent.
 
-    Raises NotFound, InvalidInput, NotAllowed, Conflict (deleted, or packed in another way).
+    Only an administrator takes protection from what is closed. Raises NotFound, InvalidInput, NotAllowed, Conflict
+    (deleted, or packed in another way).
     """
     with archive.database.transaction() as conn:
         conn.execute("select from dataset where id = %s for update", [dataset])
@@ -106,6 +107,11 @@ def change(archive: Archive, dataset: str, name: str, *, person: str, role: str)
             raise Conflict(
                 what=f"Dataset {dataset} is packed as {was.packaging}; the profile {name} wants {wanted.packaging}. Make a new "
                 "dataset of its files."
+            )
+        if row["state"] != "open" and role != "admin" and (less := wanted.less_than(was)):
+            raise NotAllowed(
+                action=f"put dataset {dataset} under the profile {name}, which promises less ({', '.join(less)}) than "
+                f"{was.name}; an administrator may"
             )
         datasets.run(conn, "change_profile", id=dataset, profile=wanted.name, version=wanted.version)
         events.add(

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from holdfast.catalog.database import Connection
-from holdfast.catalog.queries import groups
+from holdfast.catalog.queries import groups, people
 from holdfast.errors import Conflict, InvalidInput
 from holdfast.services.archive import Archive
 from holdfast.services.groups import add_group, change_group, end_member, group_row, put_member, real_folder
@@ -31,7 +31,7 @@ _NAME: Final[TypeAdapter[str]] = TypeAdapter(GroupName)
 def keep(archive: Archive, name: str, wish: Proposal, *, by: str, dry_run: bool) -> Changes:
     """Make a proposal be as it is wished; who is not named any more leaves it. Idempotent.
 
-    Raises Conflict (there is a group of this name; its folder is another's), InvalidInput.
+    Raises Conflict (there is a group of this name; its folder is another's; a name that nobody has checked), InvalidInput.
     """
     with archive.database.transaction() as conn, conn.transaction(force_rollback=dry_run):
         return Changes(changes=list(_keep(archive, conn, name, wish, by)), dry_run=dry_run)
@@ -63,6 +63,8 @@ def _keep(archive: Archive, conn: Connection, name: str, wish: Proposal, by: str
         made = NewPerson(name=member.name, title=member.title, mail=member.mail)
         if add_person(archive, conn, made, by=by):
             yield f"{member.name} gets an account."
+        else:
+            _check_known(conn, member.name)
         role = MemberWish(role=member.role, from_at=member.from_at, until_at=member.until_at)
         if put_member(archive, conn, name, member.name, role, origin="office", by=by):
             yield f"{member.name} is {member.role} of {name}{_frame(role)}."
@@ -71,6 +73,16 @@ def _keep(archive: Archive, conn: Connection, name: str, wish: Proposal, by: str
         if row["origin"] == "office" and row["person"] not in named:
             end_member(archive, conn, name, row["person"], origin="office", by=by)
             yield f"{row['person']} leaves {name}."
+
+
+def _check_known(conn: Connection, person: str) -> None:
+    """Raise Conflict for an account that somebody asked for, or came to, under a name that nobody has checked."""
+    row = people.first(conn, "by_name", name=person)
+    if row and row["decided_by"] is None:
+        raise Conflict(
+            what=f"Nobody has said yet that the account {person} is whose the user office means. An administrator does: holdfast "
+            f"admin person approve {person}."
+        )
 
 
 def _members(name: str, wish: Proposal) -> list[Collaborator]:

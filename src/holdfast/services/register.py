@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -18,6 +18,7 @@ from holdfast.errors import (
     AlreadyArchived,
     HoldfastError,
     InvalidInput,
+    NotAllowed,
     OutsideRoots,
     TransientError,
     UnfitFile,
@@ -40,15 +41,18 @@ _UNPACKED: Final = Location(0, 0, b"")
 _TAPE_SHARE: Final = 4
 
 
-def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person, ident: str | None = None) -> str:
+def register(
+    archive: Archive, wish: deposit.Wish, *, path: str, person: Person, ident: str | None = None,
+    within: Sequence[str] | None = None,
+) -> str:  # fmt: skip
     """Record that a folder of this server is to be archived and return the dataset's id; `ident` makes it repeatable.
 
     It is of the group that is wished or, if none is, of the one whose folder it is in, if the person is one of those who
-    make datasets of it, or has the archive use any folder.
+    make datasets of it, or has the archive use any folder. `within` is as for `confined`.
 
-    Raises OutsideRoots, InvalidInput, NotAllowed (profile, group), AlreadyArchived (with the dataset's id).
+    Raises OutsideRoots, InvalidInput, NotAllowed (folder, profile, group), AlreadyArchived (with the dataset's id).
     """
-    source = confined(path, archive.settings.roots.source, kind="source")
+    source = confined(path, archive.settings.roots.source, kind="source", within=within)
     if not source.is_dir():
         raise InvalidInput(what=f"{path} is not a folder on this server.")
     raw, dataset = os.fsencode(source), ident or new_id()
@@ -72,11 +76,17 @@ def register(archive: Archive, wish: deposit.Wish, *, path: str, person: Person,
     return dataset
 
 
-def confined(path: str, roots: Iterable[Path], *, kind: str) -> Path:
-    """Return the real path, without links, if it is below one of the roots. Raises OutsideRoots, InvalidInput."""
+def confined(path: str, roots: Iterable[Path], *, kind: str, within: Sequence[str] | None = None) -> Path:
+    """Return the real path, without links, if it is below one of the roots, and below one of the folders `within` (None: any).
+
+    Whoever goes on with it opens it without following links: what is allowed is looked up once, so that nobody changes
+    it in between. Raises OutsideRoots, NotAllowed, InvalidInput.
+    """
     if not path.startswith("/") or "\0" in path:
         raise InvalidInput(what=f"{path!r} is not an absolute path.")
     real = Path(os.path.realpath(path))
+    if within is not None and not any(real.is_relative_to(os.path.realpath(folder)) for folder in within):
+        raise NotAllowed(action=f"have the archive use {path}: it is in no folder of a group of yours")
     allowed = [Path(os.path.realpath(root)) for root in roots]
     if not any(real.is_relative_to(root) for root in allowed):
         raise OutsideRoots(path=path, roots=", ".join(map(str, allowed)) or "none is configured", kind=kind)

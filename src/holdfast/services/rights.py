@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import requests, rights
+from holdfast.catalog.queries import people, requests, rights
 from holdfast.errors import Conflict, NotAllowed, NotFound, NotSignedIn
-from holdfast.model.rights import RIGHTS, Action, Person, allowed, verdict
+from holdfast.model.rights import RIGHTS, Action, Membership, Person, allowed, verdict
 from holdfast.services.archive import Archive
 
 
@@ -59,6 +57,21 @@ def _decide(
 def roles_to(conn: Connection, person: Person, dataset: str) -> set[str]:
     """Return the roles that a person has to a dataset. Raises NotFound, for a visitor NotSignedIn."""
     return _standing(person, dataset, rights.first(conn, "standing", **_asked(person, dataset)))[0]
+
+
+def standing(conn: Connection, person: str) -> dict[str, Membership]:
+    """Return what somebody is in groups now, by the memberships that are kept."""
+    return {row["name"]: Membership(row["role"], row["folder"]) for row in people.all(conn, "groups", person=person)}
+
+
+def still_may(archive: Archive, name: str, action: Action, dataset: str) -> bool:
+    """Say whether somebody who is not here now may do `action` to a dataset, whatever its state. Raises NotFound."""
+    with archive.database.reading() as conn:
+        row = people.first(conn, "by_name", name=name)
+        if row is None or row["state"] != "active":
+            return False
+        person = Person(name, row["role"], standing(conn, name))
+        return allowed(person, action, roles_to(conn, person, dataset))
 
 
 def _asked(person: Person, dataset: str) -> dict[str, object]:
@@ -114,17 +127,13 @@ def whose_requests(person: Person) -> str | None:
     return None if allowed(person, "operate", ()) else person.name
 
 
-def may_use_folder(person: Person, path: str, *, writing: bool) -> None:
-    """Raise NotAllowed unless the archive may use a folder of its server on behalf of `person`.
+def usable(person: Person, *, writing: bool) -> list[str] | None:
+    """Return below which folders of its server the archive may work on behalf of `person`; None: below any of the roots.
 
-    Operators may use any below the roots; others those of their groups: to have files brought there (`writing`), or to
-    archive from there, which wants the role of a writer.
+    Those who are no operators may use the folders of their groups: to have files brought there (`writing`), or to archive
+    from there, which wants the role of a writer.
     """
     if allowed(person, "serve", ()):
-        return
-    real = Path(path).resolve()
-    for membership in person.groups.values():
-        usable = membership.folder and (writing or membership.role != "reader")
-        if usable and real.is_relative_to(Path(membership.folder).resolve()):
-            return
-    raise NotAllowed(action=f"have the archive use {path}: it is in no folder of a group of yours")
+        return None
+    memberships = person.groups.values()
+    return [one.folder for one in memberships if one.folder and (writing or one.role != "reader")]

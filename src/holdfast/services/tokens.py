@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from holdfast.catalog import events
@@ -39,7 +40,7 @@ def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
         if row["stale"]:
             tokens.run(conn, "used", id=row["token"], used_from=used_from)
     groups = {name: Membership(role, folder) for name, role, folder in row["groups"]}
-    return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"])
+    return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"], row["expires_at"])
 
 
 class Known:
@@ -77,9 +78,10 @@ def add_token(
     label: str,
     scopes: Sequence[Scope] = (),
     lifetime: float | None = None,
+    until: datetime | None = None,
     kind: str = "token",
 ) -> MadeToken:
-    """Make a token of a person, with its secret; no scopes: all that the role admits. `lifetime` in seconds.
+    """Make a token of a person, with its secret; no scopes: all that the role admits. `lifetime` in seconds, to `until` at most.
 
     Raises InvalidInput, NotAllowed (scopes beyond the role).
     """
@@ -92,7 +94,7 @@ def add_token(
     ident, secret = new_id(), new_secret()
     tokens.run(
         conn, "add", id=ident, person=person, kind=kind, digest=digest(secret), label=label,
-        scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds,
+        scopes=sorted(set(chosen), key=SCOPES.index), seconds=seconds, until=until,
     )  # fmt: skip
     events.add(conn, archive.site, "token.added", person=by, token=ident, name=person, label=label, scopes=chosen)
     row = tokens.first(conn, "by_id", id=ident)
@@ -102,14 +104,14 @@ def add_token(
 def another(
     archive: Archive, person: Person, *, label: str, scopes: Sequence[Scope], lifetime: float | None
 ) -> MadeToken:
-    """Make another token of who calls, never good for more than the one shown. Raises InvalidInput, NotAllowed."""
+    """Make another token of who calls, never good for more or longer than the one shown. Raises InvalidInput, NotAllowed."""
     chosen = list(scopes) or sorted(person.scopes & set(USABLE[person.role]), key=SCOPES.index)
     if beyond := set(chosen) - person.scopes:
         raise NotAllowed(action=f"make a token for {', '.join(sorted(beyond))} with one that is not good for it")
     with archive.database.transaction() as conn:
         return add_token(
             archive, conn, person=person.name, role=person.role, by=person.name, label=label, scopes=chosen,
-            lifetime=lifetime,
+            lifetime=lifetime, until=person.until,
         )  # fmt: skip
 
 

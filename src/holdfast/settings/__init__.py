@@ -74,7 +74,8 @@ class People:
     token_longest: Seconds = setting(Seconds(365 * 86400), "The longest that one may ask for.", least=1)
     attempts: int = setting(
         10, "How often a login may fail for one name, and somebody apply for accounts from one address, before both are "
-        "refused for a while; a login may fail ten times as often from one address.", least=1, most=1_000_000,
+        "refused for a while; from one address, a login may fail, and a sign-in elsewhere be begun and not ended, ten times as often. "
+        "An IPv6 network (/64) counts as one address.", least=1, most=1_000_000,
     )  # fmt: skip
     attempts_window: Seconds = setting(Seconds(900), "In which time that is counted.", least=1, most=86400)
     newcomers: str = setting(
@@ -83,7 +84,8 @@ class People:
     )  # fmt: skip
     claims: str = setting(
         "", "Which groups that others claim for somebody are groups here, as `urn:staff=staff:reader; "
-        "urn:proposal:*=*:writer`; the star stands for the rest of the name.", unless="none",
+        "urn:proposal:*=*:writer`; the star stands for the rest of the name. What the JWTs of an issuer claim counts by rules that "
+        "begin with its address and a blank only.", unless="none",
     )  # fmt: skip
     issuers: str = setting(
         "", "Whose JWT bearer tokens are good, as `https://issuer.example.org=AUDIENCE`, separated by commas.",

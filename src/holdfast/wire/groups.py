@@ -52,7 +52,9 @@ class Member(Model):
     person: str
     title: str
     role: Role
-    origin: str = Field(description="who keeps it: hand, office, or login")
+    origin: str = Field(
+        description="who keeps it: hand, office, or the provider or directory at the last sign-in there, as oidc:ISSUER"
+    )
     from_at: datetime | None
     until_at: datetime | None
 

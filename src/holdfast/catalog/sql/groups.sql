@@ -43,9 +43,19 @@ ended as (
   returning person)
 select person from never union all select person from ended
 
--- other_owners --
-select person from membership
-where "group" = %(group)s and role = 'owner' and person <> %(person)s and now() between from_at and until_at
+-- leads --
+-- Whether somebody has one of these roles by a membership that is kept, and until when.
+select count(*) > 0 as kept, nullif(max(until_at), 'infinity') as until_at from membership
+where "group" = %(group)s and person = %(person)s and role = any(%(roles)s) and now() between from_at and until_at
 
--- by_login --
-select "group" from membership where person = %(person)s and origin = 'login' and until_at > now() order by "group"
+-- lock --
+select from "group" where name = %(group)s for no key update
+
+-- other_owners --
+-- Those who own it now and will, and can act.
+select person from membership join person on person.name = membership.person
+where "group" = %(group)s and membership.role = 'owner' and person <> %(person)s and state = 'active' and from_at <= now()
+  and until_at = 'infinity'
+
+-- by_origin --
+select "group" from membership where person = %(person)s and origin = %(origin)s and until_at > now() order by "group"

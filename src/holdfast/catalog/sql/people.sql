@@ -22,6 +22,15 @@ values (%(name)s, %(site)s, %(title)s, %(mail)s, %(role)s, %(state)s, %(reason)s
   case when %(by)s::text is not null then now() end)
 on conflict (name) do nothing returning name
 
+-- carries --
+-- Whether a name has rights to datasets: those that came back from tapes name persons who have no accounts any more.
+select from dataset where visible_to @> array['p:' || %(name)s::text] limit 1
+
+-- vouch --
+-- An administrator knows who it is that was admitted.
+update person set decided_by = %(by)s, decided_at = now()
+where name = %(name)s and state = 'active' and decided_by is null returning name
+
 -- state --
 update person set state = %(to)s, reason = %(reason)s, decided_by = %(by)s, decided_at = now()
 where name = %(name)s and state = any(%(from)s) and state = %(was)s returning name

@@ -1,7 +1,7 @@
 -- good --
 -- Who shows a token that is good, with the highest role in each group that somebody is in now, however it was got;
 -- `stale`: its use was not noted for a minute.
-select person.name, person.role, token.id as token, token.scopes,
+select person.name, person.role, token.id as token, token.scopes, token.expires_at,
   token.used_at is null or token.used_at < now() - interval '1 minute' as stale,
   coalesce((select json_agg(json_build_array(name, role, folder)) from (
     select distinct on ("group".name) "group".name, membership.role, "group".folder
@@ -17,7 +17,8 @@ update token set used_at = now(), used_from = %(used_from)s where id = %(id)s
 
 -- add --
 insert into token (id, person, kind, digest, label, scopes, expires_at)
-values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(label)s, %(scopes)s, now() + make_interval(secs => %(seconds)s))
+values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(label)s, %(scopes)s,
+  least(now() + make_interval(secs => %(seconds)s), %(until)s::timestamptz))
 
 -- of_folder --
 -- The one token of the data folder: the one before it, if it was another, is good no more.

@@ -11,7 +11,7 @@ from fastapi import Query
 from holdfast.errors import InvalidInput
 from holdfast.services import check, deposit, free, register, search, show
 from holdfast.services.groups import may_in_group
-from holdfast.services.rights import may, may_use_folder, seen, sight, sight_aside
+from holdfast.services.rights import may, seen, sight, sight_aside, usable
 from holdfast.web import paging
 from holdfast.web.caller import Caller, IdempotencyKey, TheArchive, Visitor, once
 from holdfast.web.problems import responses
@@ -39,8 +39,6 @@ def make_dataset(
     may(archive, person, "create")
     if wish.extends:
         may(archive, person, "read", wish.extends)
-    if wish.path is not None:
-        may_use_folder(person, wish.path, writing=False)
     if wish.group is not None:
         may_in_group(archive, person, "contribute", wish.group)
     asked = deposit.Wish(**wish.model_dump(exclude={"path"}))
@@ -49,7 +47,8 @@ def make_dataset(
         if wish.path is None:
             deposit.create(archive, asked, ident=ident, person=person)
         else:
-            register.register(archive, asked, ident=ident, person=person, path=wish.path)
+            within = usable(person, writing=False)
+            register.register(archive, asked, ident=ident, person=person, path=wish.path, within=within)
         return show.dataset(archive, ident, sight=sight_aside(person))
 
     return once(archive, person, idempotency_key, wish, work, DatasetDetail)

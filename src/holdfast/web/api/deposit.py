@@ -15,7 +15,7 @@ from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
-from holdfast.services.rights import may, may_use_folder, sight_aside
+from holdfast.services.rights import may, sight_aside, usable
 from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
 from holdfast.web.content import path_of
@@ -156,8 +156,9 @@ def fetch_files(dataset: str, wish: FetchWish, archive: TheArchive, person: Call
     """Have the archive copy files of its server, or one of another host, into an open dataset."""
     may(archive, person, "write", dataset)
     if wish.path is not None and wish.url is None:
-        may_use_folder(person, wish.path, writing=False)
-        files = fetch.want_path(archive, dataset, wish.path, into=wish.into, person=person.name)
+        files = fetch.want_path(
+            archive, dataset, wish.path, into=wish.into, person=person.name, within=usable(person, writing=False)
+        )
     elif wish.url is not None and wish.path is None:
         files = fetch.want_url(archive, dataset, wish.url, path=wish.into, person=person.name)
     else:

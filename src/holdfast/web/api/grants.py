@@ -22,7 +22,7 @@ def sharing(dataset: str, archive: TheArchive, person: Caller) -> Sharing:
 
 @router.put("/datasets/{dataset}/grants/{to}", responses=responses(404, 409))
 def share(dataset: str, to: str, wish: GrantWish, archive: TheArchive, person: Caller) -> Sharing:
-    """Give a role, up to one's own, to a person, `group:NAME`, `members` or `everyone`. Repeating it changes nothing."""
+    """Give a role, up to one's own, to another person, `group:NAME`, `members` or `everyone`. Repeating it changes nothing."""
     may(archive, person, "manage", dataset)
     return grants.share(archive, dataset, to, wish.role, by=person)
 

@@ -61,7 +61,10 @@ def change_group(group: str, wish: GroupChange, archive: TheArchive, person: Cal
 
 @router.put("/groups/{group}/members/{member}", responses=responses(404, 409))
 def join(group: str, member: str, wish: MemberWish, archive: TheArchive, person: Caller) -> GroupDetail:
-    """Give somebody a role in a group, up to one's own, for a time if it says so. Repeating it changes nothing."""
+    """Give somebody else a role in a group, up to one's own and until that ends, or for a shorter time.
+
+    Repeating it changes nothing.
+    """
     may_in_group(archive, person, "lead", group)
     return groups.join(archive, group, member, wish, by=person)
 

@@ -10,10 +10,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from starlette.responses import Response
 
+from holdfast.errors import NotFound
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import links, show
-from holdfast.services.rights import may
+from holdfast.services.rights import may, still_may
 from holdfast.web.api.datasets import raw
 from holdfast.web.api.downloads import BINARY, BUNDLE, SUMS
 from holdfast.web.body import unbase64
@@ -64,9 +65,13 @@ def uses(link: str, archive: TheArchive, person: Caller) -> LinkUses:
 def opening(
     request: Request, secret: str, credentials: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]
 ) -> links.Opening:
-    """Return what a link opens. Raises NotFound, NotSignedIn."""
+    """Return what a link opens, as long as who made it may make one. Raises NotFound, NotSignedIn."""
+    archive = archive_of(request)
     password = credentials.password if credentials else None
-    return links.opened(archive_of(request), secret, password, address=_address(request))
+    found = links.opened(archive, secret, password, address=_address(request))
+    if not still_may(archive, found.person, "manage", found.dataset):
+        raise NotFound(kind="link", name="like this, or it has ended")
+    return found
 
 
 @router.get("/shared/{secret}", responses=_SHARED)

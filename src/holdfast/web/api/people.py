@@ -83,7 +83,7 @@ def token_list(archive: TheArchive, person: Caller, of: str | None = None, *, en
 
 @router.post("/tokens", status_code=201, responses=responses())
 def add_token(wish: TokenWish, archive: TheArchive, person: Caller) -> MadeToken:
-    """Make another token, at most as good as the one that is shown. The secret is in this answer only.
+    """Make another token, good for what the one shown is at most, and until that ends. The secret is in this answer only.
 
     Repeating the call makes another token: the secret of the first is not kept, so it could not be told again.
     """
@@ -132,7 +132,10 @@ def add_person(wish: NewPerson, archive: TheArchive, person: Caller) -> Person:
 
 @router.post("/people/{name}/approve", responses=responses(404, 409))
 def approve(name: str, archive: TheArchive, person: Caller) -> Person:
-    """Take an account into use that was applied for. Repeating it changes nothing."""
+    """Take an account into use that was applied for, or say that one that was admitted is whose name it has.
+
+    Repeating it changes nothing.
+    """
     may(archive, person, "administer")
     return people.approve(archive, name, by=person.name)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from holdfast.services import buffer, deliver, show
-from holdfast.services.rights import may, may_use_folder, may_with_request, whose_requests
+from holdfast.services.rights import may, may_with_request, usable, whose_requests
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit, raw
 from holdfast.web.body import unbase64
@@ -23,14 +23,12 @@ def ask(wish: RequestWish, archive: TheArchive, person: Caller, idempotency_key:
     A request for the buffer waits as `asked` until there is room, is `ready` when all is there, and then `expired`.
     """
     may(archive, person, "read", wish.dataset)
-    if wish.destination is not None:
-        may_use_folder(person, wish.destination, writing=True)
 
     def work(ident: str) -> Request:
         paths = [raw(path.strip("/")) for path in wish.paths] + [unbase64(path) for path in wish.paths_base64]
         deliver.ask(
             archive, ident=ident, person=person.name, dataset=wish.dataset, paths=paths, destination=wish.destination,
-            keep=wish.keep, priority=wish.priority,
+            keep=wish.keep, priority=wish.priority, within=usable(person, writing=True),
         )  # fmt: skip
         return show.request(archive, ident)
 

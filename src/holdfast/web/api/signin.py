@@ -12,7 +12,7 @@ from holdfast.errors import InvalidInput
 from holdfast.identity.certificate import names_in
 from holdfast.services import elsewhere
 from holdfast.services.rights import may
-from holdfast.web.caller import Caller, TheArchive, cookie_of
+from holdfast.web.caller import Caller, TheArchive, address_of, cookie_of
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
 from holdfast.wire.people import MadeToken
@@ -25,12 +25,12 @@ _SENT: Final[dict[int | str, dict[str, Any]]] = {303: {"description": "Go there.
 Text = Annotated[str, Query(max_length=4096)]
 
 
-@router.get("/login/oidc", status_code=303, response_class=Response, responses={**_SENT, **responses()})
+@router.get("/login/oidc", status_code=303, response_class=Response, responses={**_SENT, **responses(429)})
 def begin(archive: TheArchive, request: Request, next: Text = "/") -> Response:  # noqa: A002 (as everybody calls it)
     """Send a browser to the provider to sign in; in the end it goes to the path `next` of this archive."""
     if not next.startswith("/") or next.startswith(("//", "/\\")):
         raise InvalidInput(what="next is a path of this archive.")
-    url, state = elsewhere.begin(archive, redirect=_redirect(archive, request), then=next)
+    url, state = elsewhere.begin(archive, redirect=_redirect(archive, request), then=next, address=address_of(request))
     answer = RedirectResponse(url, 303)
     answer.set_cookie(_STATE, state, max_age=_MINUTES, httponly=True, samesite="lax", secure=_secure(archive, request))
     return answer
@@ -44,7 +44,12 @@ def finish(
     if not code:
         raise InvalidInput(what=f"The provider did not sign you in. It says: {error_description or 'nothing'}.")
     made, then = elsewhere.finish(
-        archive, state=state, kept=request.cookies.get(_STATE, ""), code=code, redirect=_redirect(archive, request)
+        archive,
+        state=state,
+        kept=request.cookies.get(_STATE, ""),
+        code=code,
+        redirect=_redirect(archive, request),
+        address=address_of(request),
     )
     answer = RedirectResponse(then, 303)
     answer.delete_cookie(_STATE)
@@ -55,19 +60,23 @@ def finish(
     return answer
 
 
-@router.post("/login/device", status_code=201, responses=responses())
-def begin_device(archive: TheArchive) -> DeviceSignIn:
+@router.post("/login/device", status_code=201, responses=responses(429))
+def begin_device(archive: TheArchive, request: Request) -> DeviceSignIn:
     """Begin to sign in on another device; needs no token."""
-    return elsewhere.begin_device(archive)
+    return elsewhere.begin_device(archive, address=address_of(request))
 
 
 @router.post(
     "/login/device/{handle}", status_code=201, response_model=MadeToken,
     responses={202: {"description": "Nobody has signed in yet."}, **responses()},
 )  # fmt: skip
-def finish_device(archive: TheArchive, handle: str, label: Annotated[str, Query(max_length=200)] = "") -> Any:
+def finish_device(
+    archive: TheArchive, request: Request, handle: str, label: Annotated[str, Query(max_length=200)] = ""
+) -> Any:
     """Give a token once somebody has signed in on the other device. The secret is in this answer only."""
-    return elsewhere.finish_device(archive, handle, label=label) or Response(status_code=202)
+    return elsewhere.finish_device(archive, handle, label=label, address=address_of(request)) or Response(
+        status_code=202
+    )
 
 
 @router.post("/login/certificate", status_code=201, responses=responses())
@@ -100,7 +109,7 @@ def add_credential(name: str, wish: NewCredential, archive: TheArchive, person: 
 
 @router.delete("/people/{name}/credentials/{credential}", responses=responses(404))
 def remove_credential(name: str, credential: int, archive: TheArchive, person: Caller) -> CredentialPage:
-    """Have a person be recognised in one way less. Repeating it changes nothing."""
+    """Have a person be recognised in one way less; the groups that it claimed end. Repeating it changes nothing."""
     may(archive, person, "administer")
     return CredentialPage(items=elsewhere.remove_credential(archive, name, credential, by=person.name))
 

@@ -49,7 +49,7 @@ create index token_person on token (person);
 -- How often somebody tried lately: all web processes count together. Names and addresses are kept as digests only, for
 -- people also type their passwords where the name belongs.
 create table attempt (
-    what        text        not null check (what in ('login', 'application')),
+    what        text        not null check (what in ('login', 'application', 'sign-in')),
     who         bytea       not null,
     began_at    timestamptz not null default now(),
     count       integer     not null,
@@ -72,7 +72,7 @@ create table membership (
     "group"     text        not null references "group" (name),
     person      text        not null references person (name),
     role        text        not null check (role in ('owner', 'manager', 'writer', 'reader')),
-    origin      text        not null check (origin in ('hand', 'office', 'login')),  -- who keeps it up to date
+    origin      text        not null check (origin in ('hand', 'office') or origin ~ '^(oidc|ldap):'),  -- who keeps it up to date
     from_at     timestamptz not null default '-infinity',
     until_at    timestamptz not null default 'infinity',
     primary key ("group", person, origin),           -- each keeps up to date what is its own; the highest role counts
