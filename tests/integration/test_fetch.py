@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast.errors import HoldfastError, NotAllowed, NotFound, OutsideRoots, Unreachable
-from holdfast.services import fetch, show, uploads
+from holdfast.services import fetch, landing, show, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -183,3 +183,17 @@ def test_only_hosts_that_were_named_are_asked(near: SmallSite, host: Host, monke
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [(2, 1, 6, "", ("10.0.0.1", 443))])
     with pytest.raises(NotAllowed, match="private"):
         fetch.want_url(near.archive, dataset, "https://data.example.org/x", path="a", person="tester")
+
+
+def test_a_file_whose_path_is_taken_waits_and_says_so(site: SmallSite) -> None:
+    folder, dataset = site.fill({"a": b"one"}), site.open_dataset()
+    fetch.want_path(site.archive, dataset, str(folder / "a"), into="", person="tester")
+    site.drain()
+    (folder / "a").write_bytes(b"another")
+    fetch.want_path(site.archive, dataset, str(folder / "a"), into="", person="tester")
+    site.drain(hurry=False)
+    (row,) = uploads.of_dataset(site.archive, dataset)
+    assert "with other content" in row["problem"]["sentence"]
+    landing.remove(site.archive, person="tester", dataset=dataset, path=b"a")
+    site.drain()
+    assert landed(site, dataset) == {"a": b"another"}

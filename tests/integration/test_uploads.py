@@ -16,7 +16,7 @@ from served import client_of
 
 from holdfast.client import Client
 from holdfast.client.deposit import LocalFile
-from holdfast.errors import LostClaim, SourceChanged
+from holdfast.errors import LostClaim, Refused, SourceChanged
 from holdfast.services import uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
@@ -266,3 +266,21 @@ def test_bytes_that_the_disk_lost_do_not_count_and_are_asked_for_again(
     assert patch(api, place, 0, data).status_code == 204
     assert (folder_of(site.archive, dataset) / "f").read_bytes() == data
     assert list(folder.iterdir()) == []
+
+
+def test_a_file_whose_path_is_taken_is_refused_and_its_upload_is_over(
+    site: SmallSite, api: httpx.Client, dataset: str, tmp_path: Path
+) -> None:
+    assert api.put(f"{PREFIX}/datasets/{dataset}/files/f", content=b"as it was").status_code == 201
+    place = begin(api, dataset, 6).headers["Location"]
+    answer = patch(api, place, 0, b"abcdef")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert api.head(place).status_code == 404  # nobody takes it for one that has come
+    file = tmp_path / "f"
+    file.write_bytes(b"changed")
+    token = site.archive.settings.token_file.read_text().strip()
+    with Client(str(api.base_url), token) as client, pytest.raises(Refused, match="with other content"):
+        client.add_large(dataset, LocalFile(file, b"f", 7, file.stat().st_mtime_ns))
+    assert landed(site, dataset) == b"as it was"
+    assert list((site.archive.settings.landing_path / ".incoming").iterdir()) == []
+    assert site.rows("select * from upload") == site.rows("select * from reservation") == []

@@ -88,6 +88,13 @@ class Connection:
         return self._call(method, path, content=content, headers=headers, **how)
 
     def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
+        response = self._asked(method, path, **how)
+        if not response.is_success:
+            self._refuse(response)
+        return response
+
+    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """Return what the server answered, be it a refusal. Raises Unreachable, SettingsError."""
         for left in range(_TRIES - 1, -1, -1):
             try:
                 response = self._http.request(method, path, **how)
@@ -96,8 +103,6 @@ class Connection:
                     continue
                 raise self._unreachable(error) from error
             break
-        if not response.is_success:
-            self._refuse(response)
         return response
 
     def _unreachable(self, error: httpx.TransportError) -> HoldfastError:

@@ -189,6 +189,7 @@ class Deposits(Connection):
             "Content-Type": "application/offset+octet-stream",
         }  # fmt: skip
         for left in range(_TRIES - 1, -1, -1):
+            response = None
             try:
                 response = self._http.patch(route, content=piece, headers=headers)
             except httpx.TransportError as error:
@@ -201,7 +202,9 @@ class Deposits(Connection):
                     self._refuse(response)
                 if not left:
                     self._refuse(response)
-            found = self._call("HEAD", route, headers=_TUS)
+            found = self._asked("HEAD", route, headers=_TUS)
+            if not found.is_success:
+                self._refuse(response or found)  # it is over: why, its own answer has said
             if int(found.headers["Upload-Offset"]) != offset:
                 return int(found.headers["Upload-Offset"])
         raise Conflict(what="The upload did not get on.")

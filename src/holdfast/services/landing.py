@@ -87,7 +87,7 @@ def land(
     """Put files that are whole and durable into an open dataset, in one transaction, and say what became of each.
 
     A path that is there already with the same bytes is left as it is (P11), one with others is an error of that file.
-    `upload` ends with it. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
+    `upload` ends with it, unless nothing of it is in the dataset now. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
     """
     with archive.database.transaction() as conn, Placing(folder_of(archive, dataset)) as placing:
         row = open_dataset(conn, dataset)
@@ -114,7 +114,7 @@ def land(
             _make_durable(placing, new)
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)
-        if upload:
+        if upload and any(outcome.error is None for outcome in outcomes):
             if not uploads.run(conn, "ended", id=upload["id"], attempt=upload["attempt"]):
                 raise LostClaim(what="this upload")
             release(conn, f"upload:{upload['id']}")

@@ -238,7 +238,8 @@ class Receiving:
     def arrive(self) -> Arrived:
         """Put the file into its dataset when all of it is there.
 
-        Raises Conflict (not all is there, the dataset is not open, or the path has other content).
+        Raises Conflict (not all is there, the dataset is not open, or the path has other content). In the last case the
+        upload is over; one that the archive fetches stays, with its problem.
         """
         if self.received != self.row["length"]:
             raise Conflict(what=f"{self.received} of {self.row['length']} bytes have come. Send the others first.")
@@ -250,6 +251,8 @@ class Receiving:
             self.archive, person=self.row["person"], dataset=self.row["dataset"], arrived=[arrived], upload=self.row
         )
         if outcome.error:
+            if self.row["origin"] is None:
+                end(self.archive, self.ident)
             raise outcome.error
         file.unlink(missing_ok=True)
         return arrived
