@@ -20,6 +20,7 @@ from holdfast.errors import HoldfastError, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import File
 
+_PERMISSIONS: Final = 0o777  # what is kept of a mode
 _BLOCK: Final = 1 << 20  # bytes
 _SMALL: Final = 1_000_000  # bytes; below it a call for each file costs more than its bytes
 _BATCH_FILES: Final = 1000
@@ -61,7 +62,8 @@ def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list
         for path, name in _below(text, base):
             status = os.lstat(path)
             if stat.S_ISREG(status.st_mode):
-                files.append(LocalFile(Path(path), name, status.st_size, status.st_mtime_ns))
+                mode = stat.S_IMODE(status.st_mode) & _PERMISSIONS
+                files.append(LocalFile(Path(path), name, status.st_size, status.st_mtime_ns, mode=mode))
             elif stat.S_ISLNK(status.st_mode):
                 target = os.fsencode(os.readlink(path))  # where it leads, nobody looks
                 files.append(LocalFile(Path(path), name, 0, status.st_mtime_ns, "link", target))

@@ -44,6 +44,7 @@ class LocalFile:
     mtime_ns: int
     kind: Kind = "file"
     target: bytes = b""  # of a link
+    mode: int = 0o644  # of a file: its permissions
 
 
 class Deposits(Connection):
@@ -119,8 +120,9 @@ class Deposits(Connection):
 
         route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
+        params = {"mtime_ns": str(file.mtime_ns), "mode": f"{file.mode:04o}"}
         try:
-            response = self._http.put(route, params={"mtime_ns": file.mtime_ns}, content=content(), headers=headers)
+            response = self._http.put(route, params=params, content=content(), headers=headers)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -139,7 +141,7 @@ class Deposits(Connection):
         with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
                 member = tarfile.TarInfo(os.fsdecode(file.path))
-                member.type = _TYPES[file.kind]
+                member.type, member.mode = _TYPES[file.kind], file.mode
                 content = file.file.read_bytes() if file.kind == "file" else b""
                 member.size, member.linkname = len(content), os.fsdecode(file.target)
                 seconds, rest = divmod(file.mtime_ns, _NS)
@@ -161,6 +163,7 @@ class Deposits(Connection):
         """
         metadata = {
             "dataset": dataset.encode(), "filename": file.path, "mtime_ns": str(file.mtime_ns).encode(),
+            "mode": b"%04o" % file.mode,
         }  # fmt: skip
         headers = _TUS | {
             "Upload-Length": str(file.size),

@@ -39,7 +39,7 @@ from holdfast.model.names import printable
 from holdfast.packaging.sources import FILE, opened_root
 from holdfast.services.archive import Archive, described
 from holdfast.services.landing import land
-from holdfast.services.placing import Arrived
+from holdfast.services.placing import PERMISSIONS, USUAL_MODE, Arrived
 from holdfast.services.register import confined
 from holdfast.services.scan import scan
 from holdfast.services.uploads import Receiving, begin, check_path
@@ -89,7 +89,7 @@ def want_path(archive: Archive, dataset: str, path: str, *, into: str, person: s
         if entry.kind == "file":
             _begin(
                 archive, dataset, base + entry.path, origin=os.fsencode(folder / os.fsdecode(entry.path)),
-                length=entry.size, mtime_ns=entry.mtime_ns, person=person,
+                length=entry.size, mtime_ns=entry.mtime_ns, mode=entry.mode & PERMISSIONS, person=person,
             )  # fmt: skip
     return len(found)
 
@@ -120,12 +120,12 @@ def want_url(archive: Archive, dataset: str, url: str, *, path: str, person: str
 
 def _begin(
     archive: Archive, dataset: str, path: bytes, *, origin: bytes, length: int, mtime_ns: int | None, person: str,
-    metadata: str = "",
+    mode: int = USUAL_MODE, metadata: str = "",
 ) -> None:  # fmt: skip
     ident = new_id()
     begin(
-        archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, metadata=metadata,
-        resumable=True, origin=origin,
+        archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, mode=mode,
+        metadata=metadata, resumable=True, origin=origin,
     )  # fmt: skip
     with archive.database.transaction() as conn:
         jobs.defer(conn, "fetch", ident)

@@ -158,6 +158,7 @@ def _record(archive: Archive, conn: Connection, person: str, dataset: str, new: 
         conn, "insert", dataset=dataset, person=person, paths=[item.path for item in new],
         sizes=[item.size for item in new], mtimes=[item.mtime_ns for item in new], digests=[item.blake3 for item in new],
         kinds=[item.kind for item in new], targets=[item.target for item in new],
+        modes=[item.mode for item in new],
     )  # fmt: skip
     size = sum(item.size for item in new)
     filled = landed.run(conn, "filled", dataset=dataset, paths=sorted(_above(item.path for item in new)))
@@ -260,7 +261,7 @@ def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Itera
             continue  # a call that was killed left it
         if not _is_as_added(entry, row):
             raise SourceChanged(path=printable(entry.path), what="was changed in the landing area")
-        yield entry
+        yield entry._replace(mode=row["mode"]) if entry.kind == "file" else entry
         row = next(rows, None)
     while row is not None and row["kind"] == "directory":
         yield _empty_folder(row)

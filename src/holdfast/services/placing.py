@@ -20,6 +20,8 @@ from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.packaging.folders import enter, open_folder
 
+PERMISSIONS: Final = 0o777  # that are kept of a file's mode
+USUAL_MODE: Final = 0o644  # of a file of which nobody said another
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})
 
 
@@ -37,6 +39,7 @@ class Arrived:
     blake3: bytes
     kind: Kind = "file"
     target: bytes = b""  # of a link; never followed
+    mode: int = USUAL_MODE  # of a file, for those to whom it is delivered
 
 
 class Placing:

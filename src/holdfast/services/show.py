@@ -175,6 +175,7 @@ def _landed(row: Row) -> File:
     mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
     return File(
         **_path(bytes(row["path"])), kind=row["kind"], size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        mode=row["mode"] if row["kind"] == "file" else None,
         target=printable(bytes(row["target"])) if row["kind"] == "link" else None, blake3=bytes(row["blake3"]).hex(),
     )  # fmt: skip
 

@@ -36,7 +36,7 @@ from holdfast.errors import (
 from holdfast.model.names import COMPONENT_LIMIT, check_relative, printable
 from holdfast.services.archive import Archive, contract
 from holdfast.services.landing import incoming, land, open_dataset, start_writing, within
-from holdfast.services.placing import Arrived
+from holdfast.services.placing import USUAL_MODE, Arrived
 from holdfast.services.reserve import FILE_COST, release, reserve
 
 DIGESTS: Final = ("sha256", "sha512", "sha1")  # that a client may send along; sha1, because tus requires it
@@ -82,8 +82,8 @@ def admit(archive: Archive, conn: Connection, row: Row, name: str, *, files: int
 
 def begin(
     archive: Archive, *, ident: str, person: str, dataset: str, path: bytes, length: int, mtime_ns: int | None,
-    metadata: str = "", resumable: bool, reuse: bool = False,
-    origin: bytes | None = None, one_file: bool = True,
+    mode: int = USUAL_MODE, metadata: str = "", resumable: bool, reuse: bool = False, origin: bytes | None = None,
+    one_file: bool = True,
 ) -> Row:  # fmt: skip
     """Begin an upload; with `reuse`, return the one that the same person has begun of the same file, unchanged since then.
 
@@ -107,7 +107,7 @@ def begin(
             return found
         admit(archive, conn, row, f"upload:{ident}", files=1, sizes=[length])
         keep = archive.settings.landing.keep if resumable else _BRIEF
-        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, **same)
+        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, mode=mode, **same)
     if made is None:
         raise NotFound(kind="upload", name=ident)
     return made
@@ -246,7 +246,7 @@ class Receiving:
         file, mtime_ns = incoming(self.archive, self.ident), self.row["mtime_ns"]
         if mtime_ns is None:
             mtime_ns = os.fstat(self._fd).st_mtime_ns
-        arrived = Arrived(file, bytes(self.row["path"]), self.received, mtime_ns, self._digest())
+        arrived = Arrived(file, bytes(self.row["path"]), self.received, mtime_ns, self._digest(), mode=self.row["mode"])
         (outcome,) = land(
             self.archive, person=self.row["person"], dataset=self.row["dataset"], arrived=[arrived], upload=self.row
         )

@@ -1,7 +1,7 @@
 -- insert --
-insert into upload (id, dataset, person, path, length, mtime_ns, metadata, resumable, origin, expires_at)
-values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(metadata)s, %(resumable)s, %(origin)s,
-        now() + make_interval(secs => %(keep)s))
+insert into upload (id, dataset, person, path, length, mtime_ns, mode, metadata, resumable, origin, expires_at)
+values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(mode)s, %(metadata)s, %(resumable)s,
+        %(origin)s, now() + make_interval(secs => %(keep)s))
 returning *
 
 -- by_id --

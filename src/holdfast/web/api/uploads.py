@@ -2,12 +2,13 @@
 """/uploads: resumable uploads, as tus 1.0 has them (creation, creation-with-upload, checksum, expiration, termination).
 
 `Upload-Metadata` says where the file goes: `dataset` and `filename` (a path in it; `relativePath`, which browsers give for a
-folder, counts more), and `mtime_ns` if it is known.
+folder, counts more), and, if known, `mtime_ns` and `mode` (permissions in octal).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from email.utils import format_datetime
 from typing import Final
 
@@ -21,6 +22,7 @@ from holdfast.model.ids import new_id
 from holdfast.model.rights import Person
 from holdfast.services import uploads
 from holdfast.services.archive import Archive
+from holdfast.services.placing import PERMISSIONS, USUAL_MODE
 from holdfast.services.rights import may
 from holdfast.web import problems
 from holdfast.web.body import admitted, receive, unbase64
@@ -34,6 +36,7 @@ _BYTES: Final = "application/offset+octet-stream"
 _BODY: Final = {"requestBody": {"required": False, "content": {_BYTES: {"schema": {"type": "string"}}}}}
 _METADATA: Final = 16_384  # characters of Upload-Metadata
 _LATEST: Final = (1 << 63) - 1  # nanoseconds since 1970
+_MODE: Final = re.compile(rb"[0-7]{3,4}")
 _NOTE: Final = 64 << 20  # bytes after which it is noted how far an upload is
 
 
@@ -75,9 +78,11 @@ def _begun(archive: Archive, person: Person, length: int, metadata: str, *, reus
     dataset = known.get("dataset", b"").decode("ascii", "replace")
     may(archive, person, "write", dataset)
     path, mtime = known.get("relativePath") or known.get("filename") or b"", known.get("mtime_ns", b"")
+    mode = known.get("mode", b"")
     return uploads.begin(
         archive, ident=new_id(), person=person.name, dataset=dataset, path=path, length=length, resumable=True,
-        reuse=reuse,         mtime_ns=min(int(mtime[:20]), _LATEST) if mtime.isdigit() else None, metadata=metadata,
+        reuse=reuse, mtime_ns=min(int(mtime[:20]), _LATEST) if mtime.isdigit() else None,
+        mode=int(mode, 8) & PERMISSIONS if _MODE.fullmatch(mode) else USUAL_MODE, metadata=metadata,
     )  # fmt: skip
 
 

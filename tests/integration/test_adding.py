@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`holdfast add` and its kin: files keep what they are, and what is wrong with one is said of that one."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from holdfast.client import Client
+from holdfast.client.adding import Adding, found
+from holdfast.services import fetch
+from holdfast.testing.site import SmallSite
+from holdfast.web.application import PREFIX
+
+DATASETS = f"{PREFIX}/datasets"
+
+
+@pytest.fixture
+def dataset(site: SmallSite) -> str:
+    return site.open_dataset(profile="single-tape")
+
+
+@pytest.fixture
+def client(site: SmallSite, api: httpx.Client) -> Iterator[Client]:
+    with Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as made:
+        yield made
+
+
+def upload(api: httpx.Client, dataset: str, path: str, content: bytes, **about: str) -> None:
+    """Add a file as tus has it, in one call."""
+    pairs = {"dataset": dataset, "filename": path, **about}
+    metadata = ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items())
+    headers = {
+        "Tus-Resumable": "1.0.0", "Upload-Length": str(len(content)), "Upload-Metadata": metadata,
+        "Content-Type": "application/offset+octet-stream",
+    }  # fmt: skip
+    assert api.post(f"{PREFIX}/uploads", headers=headers, content=content).status_code == 201
+
+
+def close(site: SmallSite, api: httpx.Client, dataset: str) -> None:
+    assert api.post(f"{DATASETS}/{dataset}/close").status_code == 202
+    site.drain()
+    assert site.show(dataset).state == "closed", site.show(dataset).problem
+
+
+def test_files_come_back_with_their_permissions(
+    site: SmallSite, api: httpx.Client, client: Client, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes = {"batch": (10, 0o755), "put": (1_100_000, 0o640), "large": (1_300_000, 0o4751)}
+    monkeypatch.setattr("holdfast.client.adding._LARGE", 1_200_000)
+    for name, (size, mode) in modes.items():
+        (tmp_path / name).write_bytes(bytes(size))
+        (tmp_path / name).chmod(mode)
+    files, _ = found([f"{tmp_path}/{name}" for name in modes])
+    assert Adding(client, dataset).run(files).refused == []
+    assert api.put(f"{DATASETS}/{dataset}/files/bare", content=b"x").status_code == 201
+    upload(api, dataset, "bare-tus", b"x", mode="rwx")  # none that is known
+    upload(api, dataset, "tus", b"x", mode="0444")
+    folder = site.fill({"fetched": b"x"})
+    (folder / "fetched").chmod(0o550)
+    fetch.want_path(site.archive, dataset, str(folder / "fetched"), into="", person="tester")
+    assert api.put(f"{DATASETS}/{dataset}/files/odd?mode=999", content=b"x").status_code == 422
+    site.drain()
+    shown = {item.path: item.mode for item in client.files(dataset)}
+    inside = site.archive.settings.landing_path / dataset
+    assert {path.stat().st_mode & 0o777 for path in inside.iterdir()} == {0o600}  # while they are here, for nobody else
+    close(site, api, dataset)
+    site.ask(dataset)
+    site.drain()
+    wanted = {
+        "batch": 0o755,
+        "put": 0o640,
+        "large": 0o751,
+        "bare": 0o644,
+        "bare-tus": 0o644,
+        "tus": 0o444,
+        "fetched": 0o550,
+    }
+    assert (
+        {path.name: path.stat().st_mode & 0o7777 for path in (site.destinations / "back").iterdir()} == wanted == shown
+    )
