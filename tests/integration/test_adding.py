@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from holdfast.client import Client
 from holdfast.client.adding import Adding, found
+from holdfast.errors import SourceChanged
 from holdfast.services import fetch
+from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -83,3 +86,50 @@ def test_files_come_back_with_their_permissions(
     assert (
         {path.name: path.stat().st_mode & 0o7777 for path in (site.destinations / "back").iterdir()} == wanted == shown
     )
+
+
+@pytest.mark.parametrize("size", [10, 1_100_000])
+def test_a_file_that_changes_while_it_waits_is_not_added(
+    client: Client, dataset: str, tmp_path: Path, size: int
+) -> None:
+    def grow(file: Path) -> None:
+        with file.open("ab") as opened:
+            opened.write(b"more")
+
+    def rewrite(file: Path) -> None:
+        with file.open("r+b") as opened:
+            opened.write(b"other")
+
+    changes = {
+        "grown": grow,
+        "rewritten": rewrite,
+        "cut": lambda file: os.truncate(file, size // 2),
+        "same": lambda _: None,
+    }
+    for name in changes:
+        (tmp_path / name).write_bytes(sample(size, name))
+        os.utime(tmp_path / name, ns=(1_700_000_000_000_000_000,) * 2)
+    files, _ = found([f"{tmp_path}/{name}" for name in changes])
+    for name, change in changes.items():
+        change(tmp_path / name)
+    for file in files:
+        done = Adding(client, dataset).run([file])
+        assert (done.files, len(done.refused)) == ((1, 0) if file.path == b"same" else (0, 1)), file
+        assert all("changed" in sentence for _, sentence in done.refused)
+    assert [item.path for item in client.files(dataset)] == ["same"]
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_added(client: Client, dataset: str, tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(sample(3_000_000, "f"))
+    os.utime(file, ns=(1, 1))
+
+    def change(_: int) -> None:
+        with file.open("r+b") as opened:
+            opened.seek(2_500_000)
+            opened.write(b"other")
+
+    (local,), _ = found([str(file)])
+    with pytest.raises(SourceChanged):
+        client.add_file(dataset, local, moved=change)
+    assert list(client.files(dataset)) == []

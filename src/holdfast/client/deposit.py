@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote_from_bytes
 
 import httpx
@@ -110,13 +110,16 @@ class Deposits(Connection):
         def content() -> Iterator[bytes]:
             left = file.size
             with file.file.open("rb", buffering=0) as opened:
-                while left and (block := opened.read(min(_BLOCK, left))):
-                    hasher.update(block)
+                while left:
+                    block = opened.read(min(_BLOCK, left))
                     left -= len(block)
+                    if (
+                        not block or not left
+                    ):  # before all has gone, so that a file that is no more what it was never comes
+                        _require_same(opened, file, left)
+                    hasher.update(block)
                     moved(len(block))
                     yield block
-            if left:
-                raise SourceChanged(path=str(file.file), what="became shorter")
 
         route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
@@ -142,7 +145,7 @@ class Deposits(Connection):
             for file in files:
                 member = tarfile.TarInfo(os.fsdecode(file.path))
                 member.type, member.mode = _TYPES[file.kind], file.mode
-                content = file.file.read_bytes() if file.kind == "file" else b""
+                content = _content(file)
                 member.size, member.linkname = len(content), os.fsdecode(file.target)
                 seconds, rest = divmod(file.mtime_ns, _NS)
                 member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
@@ -177,9 +180,7 @@ class Deposits(Connection):
             while offset < file.size:
                 opened.seek(offset)
                 piece = opened.read(min(_PIECE, file.size - offset))
-                status = os.fstat(opened.fileno())
-                if not piece or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-                    raise SourceChanged(path=str(file.file), what="changed")
+                _require_same(opened, file, 0 if piece else file.size - offset)
                 reached = self._send_piece(route, offset, piece)
                 moved(reached - offset)
                 offset = reached
@@ -211,3 +212,20 @@ class Deposits(Connection):
             if int(found.headers["Upload-Offset"]) != offset:
                 return int(found.headers["Upload-Offset"])
         raise Conflict(what="The upload did not get on.")
+
+
+def _content(file: LocalFile) -> bytes:
+    """Return the bytes of a small file; a link and a folder have none. Raises SourceChanged, OSError."""
+    if file.kind != "file":
+        return b""
+    with file.file.open("rb") as opened:
+        content = opened.read(file.size)
+        _require_same(opened, file, file.size - len(content))
+    return content
+
+
+def _require_same(opened: BinaryIO | io.FileIO, file: LocalFile, missing: int) -> None:
+    """Raise SourceChanged when bytes are missing, or the file that was read is not any more what was found."""
+    status = os.fstat(opened.fileno())
+    if missing or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise SourceChanged(path=printable(os.fsencode(file.file)), what="changed")
