@@ -10,9 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from powers import without_power
 
 from holdfast.client import Client
-from holdfast.client.adding import Adding, found
+from holdfast.client.adding import Added, Adding, found
+from holdfast.client.deposit import LocalFile
 from holdfast.errors import SourceChanged
 from holdfast.services import fetch
 from holdfast.testing.faults import sample
@@ -133,3 +135,32 @@ def test_a_file_that_changes_while_it_is_read_is_not_added(client: Client, datas
     with pytest.raises(SourceChanged):
         client.add_file(dataset, local, moved=change)
     assert list(client.files(dataset)) == []
+
+
+def test_p10_what_cannot_be_read_is_named_and_its_neighbours_are_added(
+    client: Client, dataset: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    for name in ("a", "closed", "gone", "sub/b", "sub/c", "locked/d", "locked/e"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(name.encode())
+    missing = f"{run}/nowhere"
+    files, odd = list[LocalFile](), list[tuple[str, str]]()
+    done = Added()
+
+    def add() -> None:
+        nonlocal files, odd, done
+        files, odd = found([f"{run}/", missing])
+        (run / "gone").unlink()
+        done = Adding(client, dataset).run(files)
+
+    for name in ("closed", "locked"):
+        (run / name).chmod(0)
+    without_power(add)
+    (run / "locked").chmod(0o755)
+    assert {path for path, _ in odd} == {f"{run}/locked", missing}
+    assert (done.files, {path for path, _ in done.refused}) == (3, {"closed", "gone"})
+    assert any("Permission denied" in sentence for _, sentence in done.refused)
+    assert [item.path for item in client.files(dataset)] == ["a", "sub/b", "sub/c"]
+    done = Adding(client, dataset).run([file for file in files if file.path == b"gone"])
+    assert (done.files, len(done.refused)) == (0, 1)  # none is left to be sent

@@ -18,12 +18,12 @@ import httpx
 from blake3 import blake3
 
 from holdfast.client.connection import Connection, segment
-from holdfast.errors import Conflict, DigestMismatch, SourceChanged
+from holdfast.errors import Conflict, DigestMismatch, SourceChanged, SourceUnreadable
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
 from holdfast.wire.deletion import Deletion, DeletionWish
-from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, UploadPage
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, UploadPage
 
 _BLOCK: Final = 1 << 20  # bytes
 _PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have their digest, at a time
@@ -138,25 +138,33 @@ class Deposits(Connection):
     def add_batch(self, dataset: str, files: Sequence[LocalFile], *, moved: Moved = lambda _: None) -> Batch:
         """Add many small files, links and empty folders in one call, each for itself; what arrived is compared with what was sent.
 
-        Raises SourceChanged, DigestMismatch.
+        One that changed or cannot be read is refused here. Raises DigestMismatch.
         """
-        body, sent = io.BytesIO(), {}
+        body, sent, refused = io.BytesIO(), dict[str, str](), list[RefusedFile]()
         with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
+                try:
+                    content = _content(file)
+                except (SourceChanged, OSError) as error:
+                    code = error.code if isinstance(error, SourceChanged) else SourceUnreadable.code
+                    refused.append(RefusedFile(path=printable(file.path), code=code, sentence=str(error)))
+                    continue
                 member = tarfile.TarInfo(os.fsdecode(file.path))
                 member.type, member.mode = _TYPES[file.kind], file.mode
-                content = _content(file)
                 member.size, member.linkname = len(content), os.fsdecode(file.target)
                 seconds, rest = divmod(file.mtime_ns, _NS)
                 member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
                 tar.addfile(member, io.BytesIO(content))
                 sent[printable(file.path)] = blake3(content or file.target).hexdigest()
+        if not sent:
+            return Batch(added=[], unchanged=0, refused=refused)
         route = f"/datasets/{segment(dataset)}/files"
         answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
         batch = self._understood(Batch, answer.content)
         if wrong := [item.path for item in batch.added if sent[item.path] != item.blake3]:
             raise DigestMismatch(name=", ".join(wrong[:10]))
         moved(sum(file.size for file in files))
+        batch.refused.extend(refused)
         return batch
 
     def add_large(self, dataset: str, file: LocalFile, *, moved: Moved = lambda _: None) -> None:
