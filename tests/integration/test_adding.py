@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from powers import without_power
+from served import client_of
 
 from holdfast.client import Client
 from holdfast.client.adding import Added, Adding, found
@@ -18,6 +21,7 @@ from holdfast.client.deposit import LocalFile
 from holdfast.errors import SourceChanged
 from holdfast.services import fetch
 from holdfast.testing.faults import sample
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
@@ -164,3 +168,33 @@ def test_p10_what_cannot_be_read_is_named_and_its_neighbours_are_added(
     assert [item.path for item in client.files(dataset)] == ["a", "sub/b", "sub/c"]
     done = Adding(client, dataset).run([file for file in files if file.path == b"gone"])
     assert (done.files, len(done.refused)) == (0, 1)  # none is left to be sent
+
+
+def test_a_server_that_is_busy_is_asked_again(
+    site: SmallSite, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.client.adding._LARGE", 1_150_000)
+    for name, size in {"a": 1_100_000, "b": 1_200_000, "small": 10}.items():
+        (tmp_path / name).write_bytes(sample(size, name))
+    refused = threading.Event()
+
+    def tell(answer: httpx.Response) -> None:
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            refused.set()
+
+    def slowly() -> Iterator[bytes]:
+        yield b"first"
+        assert refused.wait(30)
+        yield b"last"
+
+    with client_of(site, at_once=2) as api:  # one of each person
+        token = site.archive.settings.token_file.read_text().strip()
+        with ThreadPoolExecutor(1) as other, Client(str(api.base_url), token) as client:
+            client._http.event_hooks = {"response": [tell]}
+            put = other.submit(
+                api.put, f"{DATASETS}/{dataset}/files/slow", content=slowly(), headers={"Content-Length": "9"}
+            )
+            wait_for(lambda: bool(site.rows("select id from upload")), "it has begun")
+            done = Adding(client, dataset).run(found([f"{tmp_path}/{name}" for name in ("a", "b", "small")])[0])
+        assert put.result().status_code == 201
+        assert (done.files, done.bytes, done.refused) == (3, 2_300_010, [])

@@ -48,7 +48,7 @@ def create(
 @click.argument("sources", metavar="FILE|FOLDER...", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option("--into", default="", metavar="PATH", help="A folder of the dataset to put them into.")
 @click.option(
-    "--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Files sent at the same time."
+    "--parallel", type=click.IntRange(1, 20), default=4, show_default=True, help="Files sent at the same time."
 )
 @json_option
 @data_option

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import secrets
 import ssl
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
@@ -17,6 +19,7 @@ from holdfast.wire.model import wrong
 
 _TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
+_PATIENCE: Final = 600.0  # seconds in which a server that is busy is asked again; others' uploads take their time
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -104,6 +107,20 @@ class Connection:
                 raise self._unreachable(error) from error
             break
         return response
+
+    def _patiently(self, send: Callable[[], httpx.Response], patience: float = _PATIENCE) -> httpx.Response:
+        """Return the answer to `send`, which is called again when a server that is busy says, for `patience` seconds at most."""
+        end = time.monotonic() + patience
+        while True:
+            response = send()
+            pause = response.headers.get("Retry-After", "")
+            if (
+                response.status_code != httpx.codes.SERVICE_UNAVAILABLE
+                or not pause.isdigit()
+                or time.monotonic() + int(pause) > end
+            ):
+                return response
+            time.sleep(int(pause))
 
     def _unreachable(self, error: httpx.TransportError) -> HoldfastError:
         """Return what to tell of a call that was not answered."""

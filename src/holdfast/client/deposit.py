@@ -108,6 +108,7 @@ class Deposits(Connection):
         hasher = blake3()
 
         def content() -> Iterator[bytes]:
+            hasher.reset()
             left = file.size
             with file.file.open("rb", buffering=0) as opened:
                 while left:
@@ -124,8 +125,15 @@ class Deposits(Connection):
         route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
         params = {"mtime_ns": str(file.mtime_ns), "mode": f"{file.mode:04o}"}
+
+        def send() -> httpx.Response:
+            answer = self._http.put(route, params=params, content=content(), headers=headers)
+            if not answer.is_success:
+                moved(-file.size)  # it is read before the server is asked what it says
+            return answer
+
         try:
-            response = self._http.put(route, params=params, content=content(), headers=headers)
+            response = self._patiently(send)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -159,7 +167,10 @@ class Deposits(Connection):
         if not sent:
             return Batch(added=[], unchanged=0, refused=refused)
         route = f"/datasets/{segment(dataset)}/files"
-        answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
+        headers = {"Content-Type": "application/x-tar"}
+        answer = self._patiently(lambda: self._asked("POST", route, content=body.getvalue(), headers=headers))
+        if not answer.is_success:
+            self._refuse(answer)
         batch = self._understood(Batch, answer.content)
         if wrong := [item.path for item in batch.added if sent[item.path] != item.blake3]:
             raise DigestMismatch(name=", ".join(wrong[:10]))
@@ -180,7 +191,9 @@ class Deposits(Connection):
             "Upload-Length": str(file.size),
             "Upload-Metadata": ",".join(f"{key} {base64.b64encode(value).decode()}" for key, value in metadata.items()),
         }
-        begun = self._call("POST", "/uploads", headers=headers)
+        begun = self._patiently(lambda: self._asked("POST", "/uploads", headers=headers))
+        if not begun.is_success:
+            self._refuse(begun)
         route = f"/uploads/{begun.headers['Location'].rpartition('/')[2]}"
         offset = int(begun.headers["Upload-Offset"])
         moved(offset)
@@ -203,7 +216,7 @@ class Deposits(Connection):
         for left in range(_TRIES - 1, -1, -1):
             response = None
             try:
-                response = self._http.patch(route, content=piece, headers=headers)
+                response = self._patiently(lambda: self._http.patch(route, content=piece, headers=headers))
             except httpx.TransportError as error:
                 if not left:
                     raise self._unreachable(error) from error
