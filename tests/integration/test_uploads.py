@@ -184,7 +184,7 @@ def test_p6_a_file_cut_off_anywhere_has_its_bytes_in_the_end(site: SmallSite, ap
             with file.open("ab") as opened:  # what a killed process had written, and nobody counted
                 opened.write(b"torn")
         else:
-            assert patch(api, place, at, data[at:stop]).status_code in {204, 409}  # 409: the cut is not noticed yet
+            assert patch(api, place, at, data[at:stop]).status_code in {204, 409, 503}  # the cut is not noticed yet
     assert cuts > 2
     assert landed(site, dataset) == data
 
@@ -284,3 +284,32 @@ def test_a_file_whose_path_is_taken_is_refused_and_its_upload_is_over(
     assert landed(site, dataset) == b"as it was"
     assert list((site.archive.settings.landing_path / ".incoming").iterdir()) == []
     assert site.rows("select * from upload") == site.rows("select * from reservation") == []
+
+
+def test_our_client_waits_for_the_end_of_a_large_file(
+    site: SmallSite, api: httpx.Client, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.client.deposit._PIECE", 100_000)
+    monkeypatch.setattr("holdfast.client.deposit._READ_BACK", 1000)  # bytes per second
+    file = tmp_path / "large"
+    file.write_bytes(sample(250_000, "large"))
+    patience: list[float] = []
+    working = uploads.Receiving(site.archive, "")
+
+    def ask(request: httpx.Request) -> None:
+        if request.method == "PATCH":
+            patience.append(request.extensions["timeout"]["read"])
+        if len(patience) == 3 and not working.ident:  # the last piece, as if a call that was cut off were at it
+            (row,) = uploads.of_dataset(site.archive, dataset)
+            working.ident = row["id"]
+            working.__enter__()
+
+    def tell(answer: httpx.Response) -> None:
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            working.__exit__(None, None, None)
+
+    with Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as client:
+        client._http.event_hooks = {"request": [ask], "response": [tell]}
+        client.add_large(dataset, LocalFile(file, b"f", 250_000, file.stat().st_mtime_ns))
+    assert patience == [60, 60, 60 + 250, 60 + 250]
+    assert landed(site, dataset) == file.read_bytes()

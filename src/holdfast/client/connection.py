@@ -17,7 +17,8 @@ from pydantic import BaseModel, ValidationError
 from holdfast.errors import HoldfastError, Refused, SettingsError, Unreachable
 from holdfast.wire.model import wrong
 
-_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
+ANSWER: Final = 60.0  # seconds until an answer has to come; asking for part of a huge dataset walks its file list
+_TIMEOUT: Final = httpx.Timeout(ANSWER, connect=5.0)
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
 _PATIENCE: Final = 600.0  # seconds in which a server that is busy is asked again; others' uploads take their time
 M = TypeVar("M", bound=BaseModel)

@@ -17,7 +17,7 @@ from urllib.parse import quote_from_bytes
 import httpx
 from blake3 import blake3
 
-from holdfast.client.connection import Connection, segment
+from holdfast.client.connection import ANSWER, Connection, segment
 from holdfast.errors import Conflict, DigestMismatch, SourceChanged, SourceUnreadable
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
@@ -27,6 +27,9 @@ from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, Refused
 
 _BLOCK: Final = 1 << 20  # bytes
 _PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have their digest, at a time
+_READ_BACK: Final = (
+    20e6  # bytes per second: with the last piece the server reads the file again, hardly ever slower than that
+)
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
 _NS: Final = 1_000_000_000
 _TRIES: Final = 5  # of a piece
@@ -202,21 +205,30 @@ class Deposits(Connection):
                 opened.seek(offset)
                 piece = opened.read(min(_PIECE, file.size - offset))
                 _require_same(opened, file, 0 if piece else file.size - offset)
-                reached = self._send_piece(route, offset, piece)
+                last = offset + len(piece) == file.size
+                wait = ANSWER + (file.size / _READ_BACK if last else 0)
+                reached = self._send_piece(route, offset, piece, wait)
                 moved(reached - offset)
                 offset = reached
 
-    def _send_piece(self, route: str, offset: int, piece: bytes) -> int:
-        """Send bytes of an upload and return how far it is then; a call that was cut off is repeated from there."""
+    def _send_piece(self, route: str, offset: int, piece: bytes, wait: float) -> int:
+        """Send bytes of an upload and return how far it is then; a call that was cut off is repeated from there.
+
+        `wait` is how long the server may take with them, in seconds.
+        """
         digest = base64.b64encode(hashlib.sha256(piece).digest()).decode()
         headers = _TUS | {
             "Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}",
             "Content-Type": "application/offset+octet-stream",
         }  # fmt: skip
+        timeout = httpx.Timeout(ANSWER, connect=self._http.timeout.connect, read=wait)
         for left in range(_TRIES - 1, -1, -1):
             response = None
             try:
-                response = self._patiently(lambda: self._http.patch(route, content=piece, headers=headers))
+                # Also where a call that was cut off is still being worked on.
+                response = self._patiently(
+                    lambda: self._http.patch(route, content=piece, headers=headers, timeout=timeout), wait
+                )
             except httpx.TransportError as error:
                 if not left:
                     raise self._unreachable(error) from error

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from holdfast.catalog.database import Row
-from holdfast.errors import Busy, Conflict, InvalidInput, NotFound, UploadDamaged
+from holdfast.errors import InvalidInput, NotFound, UploadDamaged
 from holdfast.model.ids import new_id
 from holdfast.model.rights import Person
 from holdfast.services import uploads
@@ -146,10 +146,7 @@ async def _take(request: Request, archive: Archive, row: Row, *, offset: int) ->
     """Append the body to an upload, and add the file to its dataset when it is whole; return how far it is."""
     wanted = _checksum(request.headers.get("upload-checksum", ""))
     receiving = uploads.Receiving(archive, row["id"], wanted)
-    try:
-        await run_in_threadpool(receiving.__enter__)
-    except Busy as error:
-        raise Conflict(what=error.sentence) from error
+    await run_in_threadpool(receiving.__enter__)
 
     def write(parts: list[bytes]) -> None:
         receiving.write(parts)
