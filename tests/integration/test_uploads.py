@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from persons import person
 from served import client_of
 
 from holdfast.client import Client
@@ -313,3 +314,20 @@ def test_our_client_waits_for_the_end_of_a_large_file(
         client.add_large(dataset, LocalFile(file, b"f", 250_000, file.stat().st_mtime_ns))
     assert patience == [60, 60, 60 + 250, 60 + 250]
     assert landed(site, dataset) == file.read_bytes()
+
+
+def test_whoever_may_write_may_end_an_upload_of_somebody_else(site: SmallSite, api: httpx.Client, dataset: str) -> None:
+    writer, stranger = person(site, "writer"), person(site, "stranger")
+    assert api.put(f"{PREFIX}/datasets/{dataset}/grants/writer", json={"role": "writer"}).status_code == 200
+    headers = {"Upload-Length": "6", "Upload-Metadata": metadata(dataset=dataset, filename="f")}
+    place = api.post(f"{PREFIX}/uploads", headers=headers | writer).headers["Location"]
+    assert api.post(f"{PREFIX}/datasets/{dataset}/close").status_code == 409
+    assert patch(api, place, 0, b"abc").status_code == 404  # but nobody else goes on with it
+    there, nowhere = (api.delete(at, headers=stranger) for at in (place, f"{PREFIX}/uploads/nothing"))
+    assert (
+        (there.status_code, there.json()["title"])
+        == (nowhere.status_code, nowhere.json()["title"])
+        == (404, nowhere.json()["title"])
+    )
+    assert api.delete(place).status_code == 204
+    assert api.get(f"{PREFIX}/datasets/{dataset}/uploads").json()["items"] == []

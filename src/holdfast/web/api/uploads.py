@@ -189,8 +189,9 @@ def _checksum(header: str) -> dict[str, bytes]:
 
 @router.delete("/uploads/{upload}", status_code=204, dependencies=[Tus], responses=responses(404, 409))
 def give_up(upload: str, archive: TheArchive, person: Caller) -> Response:
-    """End an upload and forget what was received of it."""
-    _own(archive, person, upload)
+    """End an upload and forget what was received of it: one's own, or into a dataset that one may write to."""
+    row = uploads.upload_row(archive, upload)
+    may(archive, person, "write", row["dataset"], by=("upload", upload))
     with uploads.Receiving(archive, upload):
         uploads.end(archive, upload)
     return Response(status_code=204, headers=_ABOUT)
