@@ -178,15 +178,21 @@ def _copy(archive: Archive, receiving: Receiving, file: Path) -> None:
 
 
 def _download(archive: Archive, receiving: Receiving, url: str) -> None:
-    """Download what is not here yet. Raises Unreachable, InvalidInput (it is not what it was)."""
-    at = receiving.received
-    with _answer(archive, "GET", url, {"Range": f"bytes={at}-"} if at else {}) as response:
-        if at and response.status_code != httpx.codes.PARTIAL_CONTENT:
-            raise InvalidInput(
-                what=f"{url} cannot be gone on with: its host gives whole files only. End its upload and repeat."
-            )
-        if _validator(response) != receiving.row["metadata"]:
+    """Download what is not here yet, or all where nothing says that the rest would be of the same bytes.
+
+    Raises Unreachable, InvalidInput (it is not what it was).
+    """
+    at, known = receiving.received, receiving.row["metadata"]
+    rest = at and known.startswith(
+        '"'
+    )  # a strong ETag (RFC 9110): a time or a weak one may be that of other bytes, too
+    with _answer(archive, "GET", url, {"Range": f"bytes={at}-"} if rest else {}) as response:
+        if _validator(response) != known:
             raise InvalidInput(what=f"{url} has changed since it was asked for. End its upload and repeat.")
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            receiving.restart()
+        elif not response.headers.get("content-range", "").startswith(f"bytes {at}-"):
+            raise Unreachable(url=url, why=f"it was asked for what follows byte {at}, and sent something else")
         _take(archive, receiving, response.iter_raw(_PIECE))
 
 

@@ -188,6 +188,14 @@ class Receiving:
         os.lseek(self._fd, self.received, os.SEEK_SET)
         self._whole = None if self.received else blake3()
 
+    def restart(self) -> None:
+        """Begin again with the first byte. Raises LostClaim."""
+        if self.received:
+            self._record(0)
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._whole = blake3()
+
     def write(self, parts: Sequence[bytes]) -> None:
         """Append bytes. Raises InvalidInput (more than were announced), NoSpace."""
         size = sum(map(len, parts))
@@ -280,6 +288,7 @@ def sweep(archive: Archive) -> None:
     files = list(folder.glob("*"))
     names = sorted({file.name.partition(".")[0] for file in files})  # UPLOAD.NUMBER is of a batch
     with archive.database.transaction() as conn:
+        uploads.run(conn, "renew", keep=archive.settings.landing.keep)
         for row in uploads.all(conn, "expired"):
             release(conn, f"upload:{row['id']}")
         unknown = {row["name"] for row in uploads.all(conn, "unknown", names=names)}
