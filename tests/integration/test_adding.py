@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from powers import without_power
 from served import client_of
 
+from holdfast.catalog import listings
 from holdfast.client import Client
 from holdfast.client.adding import Added, Adding, found
 from holdfast.client.deposit import LocalFile
@@ -198,3 +200,25 @@ def test_a_server_that_is_busy_is_asked_again(
             done = Adding(client, dataset).run(found([f"{tmp_path}/{name}" for name in ("a", "b", "small")])[0])
         assert put.result().status_code == 201
         assert (done.files, done.bytes, done.refused) == (3, 2_300_010, [])
+
+
+def test_a_file_system_that_keeps_whole_seconds_keeps_datasets(
+    site: SmallSite, api: httpx.Client, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact, second = os.utime, 1_000_000_000
+
+    def coarse(*what: Any, ns: tuple[int, int], **how: Any) -> None:
+        exact(*what, ns=(ns[0] // second * second, ns[1] // second * second), **how)
+
+    monkeypatch.setattr("os.utime", coarse)
+    at = {"mtime_ns": 1_700_000_000_123_456_789}
+    assert api.put(f"{DATASETS}/{dataset}/files/sub/f", content=b"content", params=at).status_code == 201
+    close(site, api, dataset)
+    with site.archive.database.transaction() as conn:  # as if the archive had been told more than its buffer keeps
+        (packed,) = listings.of_segment(conn, dataset, 1)
+        listings.replace(conn, dataset, 1, [packed._replace(entry=packed.entry._replace(mtime_ns=at["mtime_ns"]))])
+    for place, answers in (("content/sub/f", [202, 200]), ("bundle?path=sub/f", [200])):
+        for status in answers:
+            assert api.get(f"{DATASETS}/{dataset}/{place}").status_code == status
+            site.drain()
+    assert len(site.rows("select id from request")) == 1

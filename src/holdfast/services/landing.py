@@ -175,10 +175,9 @@ def _placed(placing: Placing, item: Arrived, known: dict[bytes, tuple[str, int, 
             item, error=Conflict(what=f"{printable(item.path)} is in the dataset already, with other content. Remove it first.")
         )  # fmt: skip
     try:
-        placing.put(item)
+        return Outcome(placing.put(item), new=True)
     except HoldfastError as error:
         return Outcome(item, error=error)
-    return Outcome(item, new=True)
 
 
 def start_writing(descriptor: int, offset: int, size: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -61,10 +61,10 @@ class Placing:
         """Close the folder that was kept open."""
         self._close()
 
-    def put(self, item: Arrived) -> None:
-        """Give `item` its name; what has it already has no row, and is replaced.
+    def put(self, item: Arrived) -> Arrived:
+        """Give `item` its name and return it, a file with the time that the file system keeps of its own.
 
-        Raises Conflict (a folder or link is in the way), InvalidInput.
+        What has its name already has no row, and is replaced. Raises Conflict (a folder or link is in the way), InvalidInput.
         """
         folder, _, name = item.path.rpartition(b"/")
         try:
@@ -72,7 +72,7 @@ class Placing:
             times = (item.mtime_ns, item.mtime_ns)
             if item.kind == "directory":
                 os.utime(at, ns=times)
-                return
+                return item
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=at)
             if item.kind == "link":
@@ -82,6 +82,9 @@ class Placing:
                 os.utime(item.file, ns=times)
                 # Its bytes stay where they came in until its row is committed.
                 os.link(item.file, name, dst_dir_fd=at, follow_symlinks=False)
+                # Some keep whole seconds, or nothing after 2038. By its time one sees later that nobody touched the file.
+                item = replace(item, mtime_ns=os.stat(item.file).st_mtime_ns)
+            return item
         except OSError as error:
             raise _told(item, error) from error
 

@@ -102,16 +102,16 @@ def bundle_answer(
     `chain` is one dataset or, the newest first, those whose union is wanted.
     `count` is called once the bytes are there, and may raise.
     """
-    folders = content.select(archive, chain, paths, person=person)
-    if isinstance(folders, content.Away):
-        return away(archive, folders)
+    places = content.select(archive, chain, paths, person=person)
+    if isinstance(places, content.Away):
+        return away(archive, places)
     count()
 
     def entries() -> Iterator[tuple[str, Packed]]:
         return content.entries(archive, chain, paths)
 
     def opened(dataset: str, packed: Packed) -> AbstractContextManager[int]:
-        return content.reading(folders[dataset], packed)
+        return content.reading(places[dataset], packed)
 
     headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.{form}"'}
     kind = f"application/{'x-tar' if form == 'tar' else 'zip'}"
