@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from served import client_of
 from holdfast.client import Client
 from holdfast.client.deposit import LocalFile
 from holdfast.errors import LostClaim, Refused, SourceChanged
-from holdfast.services import uploads
+from holdfast.services import deletion, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -331,3 +332,26 @@ def test_whoever_may_write_may_end_an_upload_of_somebody_else(site: SmallSite, a
     )
     assert api.delete(place).status_code == 204
     assert api.get(f"{PREFIX}/datasets/{dataset}/uploads").json()["items"] == []
+
+
+def test_what_has_come_of_an_upload_is_not_promised_once_more(
+    api: httpx.Client, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = begin(api, dataset, 10_000_000).headers["Location"]
+    assert patch(api, place, 0, bytes(9_000_000)).status_code == 204
+
+    def of_the_disk(_: object) -> os.statvfs_result:  # which has room for what is still to come, and for this much
+        return os.statvfs_result((1, 1, 1_000, 6_100_000, 6_100_000, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr("os.statvfs", of_the_disk)
+    assert begin(api, dataset, 5_000_000, name="g").status_code == 201
+    assert begin(api, dataset, 1_000_000, name="h").status_code == 507
+
+
+def test_a_dataset_that_is_deleted_gives_back_what_was_promised(
+    site: SmallSite, api: httpx.Client, dataset: str
+) -> None:
+    begin(api, dataset, 10_000_000)
+    deletion.delete(site.archive, dataset, person="tester", reason="a test")
+    site.drain()
+    assert site.rows("select * from upload") == site.rows("select * from reservation") == []
