@@ -18,7 +18,7 @@ from holdfast.cli.get import end, tell, wait_for
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.client import Client
-from holdfast.client.content import raw_path, sha512_of
+from holdfast.client.content import raw_path, raw_target, sha512_of
 from holdfast.errors import HoldfastError, InvalidInput, Refused
 from holdfast.wire.datasets import File
 from holdfast.wire.requests import Request
@@ -167,7 +167,7 @@ def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) 
 
 def _link(path: Path, folder: Path, file: File) -> bool:
     """Make a link, unless it leads out of `folder`; one that is there is left alone."""
-    target = file.target or ""
+    target = os.fsdecode(raw_target(file))
     inside = os.path.normpath(os.path.join(os.path.relpath(path.parent, folder), target))
     if target.startswith("/") or inside.split("/", 1)[0] == "..":
         return False
@@ -204,7 +204,7 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
             if not os.path.lexists(path):
                 count.failed(file.path, "is missing")
             elif file.kind == "link":
-                same = path.is_symlink() and os.readlink(path) == file.target
+                same = path.is_symlink() and os.fsencode(os.readlink(path)) == raw_target(file)
                 count.done() if same else count.failed(file.path, "is not the same link")
             elif file.kind == "directory":
                 count.done() if path.is_dir() else count.failed(file.path, "is no folder")

@@ -15,6 +15,7 @@ from typing import Final
 from blake3 import blake3
 
 from holdfast.client.client import Client
+from holdfast.client.content import raw_target
 from holdfast.client.deposit import LocalFile
 from holdfast.errors import HoldfastError, Unreachable
 from holdfast.model.names import printable
@@ -169,7 +170,7 @@ class Adding:
         """Say whether the dataset has a file already, and count it then; of a large one, size and time tell."""
         item = self._there.get(printable(file.path))
         same = item is not None and (item.kind, item.size, item.mtime_ns) == (file.kind, file.size, file.mtime_ns)
-        if item is None or not same or (item.target or "") != printable(file.target):
+        if item is None or not same or raw_target(item) != file.target:
             return False
         # Programs give all their files one time, and a clock gives it to what was written in the same moment.
         if file.kind == "file" and file.size < _LARGE and item.blake3 != _blake3(file.file):

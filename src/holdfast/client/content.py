@@ -127,6 +127,11 @@ def raw_path(file: File) -> bytes:
     return base64.b64decode(file.path_base64) if file.path_base64 else file.path.encode()
 
 
+def raw_target(file: File) -> bytes:
+    """Return the exact bytes of where a link leads; of what is none, no bytes."""
+    return base64.b64decode(file.target_base64) if file.target_base64 else (file.target or "").encode()
+
+
 def escaped(file: File) -> str:
     """Return the path of a file as it stands in an address."""
     return quote(raw_path(file), safe="/")
