@@ -32,7 +32,7 @@ class _Count:
 
     def __init__(self, bar: Bar, what: str) -> None:
         self._bar, self._what, self._lock = bar, what, threading.Lock()
-        self.files = self.bytes = self.total = 0
+        self.files = self.bytes = self.total = self.here = 0
         self.wrong: list[tuple[str, str]] = []
 
     def came(self, number: int) -> None:
@@ -43,6 +43,11 @@ class _Count:
     def done(self) -> None:
         with self._lock:
             self.files += 1
+
+    def met(self) -> None:
+        """Count a file or link that is here, whatever is in it."""
+        with self._lock:
+            self.here += 1
 
     def failed(self, path: str, why: str) -> None:
         with self._lock:
@@ -196,11 +201,12 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
     """Compare a folder of this machine with a dataset, file by file, and say what is missing, different or more."""
     if not folder.is_dir():
         raise InvalidInput(what=f"{folder} is not a folder.")
-    seen = 0
 
     def look(file: File) -> None:
         try:
             path = _local(folder, file)
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+                count.met()
             if not os.path.lexists(path):
                 count.failed(file.path, "is missing")
             elif file.kind == "link":
@@ -220,8 +226,9 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
         count = _Count(bar, "compare")
         count.total = client.dataset(dataset).bytes
         _in_parallel(client.files(dataset), look, os.cpu_count() or 1)
-        seen = sum(len(names) for _, _, names in os.walk(folder))
-    more = seen - count.files - sum(why != "is missing" for _, why in count.wrong)
+        more = -count.here
+        for at, folders, names in os.walk(folder):  # which has links to folders among these
+            more += len(names) + sum(os.path.islink(os.path.join(at, name)) for name in folders)
     note = f" {more} files in {folder} are not in the dataset." if more > 0 else ""
     _told(count, f"{count.files} of {count.files + len(count.wrong)} files are as they were archived.{note}",
           as_json=as_json, failed=exit_of_code("integrity"))  # fmt: skip
