@@ -222,3 +222,22 @@ def test_a_file_system_that_keeps_whole_seconds_keeps_datasets(
             assert api.get(f"{DATASETS}/{dataset}/{place}").status_code == status
             site.drain()
     assert len(site.rows("select id from request")) == 1
+
+
+def test_a_file_takes_the_place_of_a_folder_of_which_nothing_is_left(
+    site: SmallSite, api: httpx.Client, client: Client, dataset: str, tmp_path: Path
+) -> None:
+    def put(path: str) -> int:
+        return api.put(f"{DATASETS}/{dataset}/files/{path}", content=path.encode()).status_code
+
+    assert (put("d/e/x"), put("k/x"), put("k/y")) == (201, 201, 201)
+    for path in ("d/e/x", "k/x"):
+        client.remove_file(dataset, path)
+    (site.archive.settings.landing_path / dataset / "left").mkdir()  # by a call that was killed
+    (tmp_path / "m" / "empty").mkdir(parents=True)
+    assert Adding(client, dataset).run(found([f"{tmp_path}/m"])[0]).refused == []
+    assert (put("d"), put("left"), put("k"), put("m"), put("m/empty")) == (201, 201, 409, 409, 409)
+    close(site, api, dataset)
+    assert {item.path: item.kind for item in client.files(dataset)} == {
+        "d": "file", "k/y": "file", "left": "file", "m/empty": "directory",
+    }  # fmt: skip

@@ -73,8 +73,7 @@ class Placing:
             if item.kind == "directory":
                 os.utime(at, ns=times)
                 return item
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=at)
+            self._clear(name, at, item.path)
             if item.kind == "link":
                 os.symlink(item.target, name, dir_fd=at)
                 os.utime(name, ns=times, dir_fd=at, follow_symlinks=False)
@@ -88,12 +87,25 @@ class Placing:
         except OSError as error:
             raise _told(item, error) from error
 
+    def _clear(self, name: bytes, at: int, path: bytes) -> None:
+        """Remove what has a name and no row: a file, a link, or an empty folder."""
+        try:
+            os.unlink(name, dir_fd=at)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=at)
+            self.touched.discard(self.root / os.fsdecode(path))
+
     def remove(self, path: bytes, kind: Kind) -> None:
-        """Remove a name if it is there; of a folder only when it is empty."""
+        """Remove a name if it is there, and the folders that it leaves empty; of a folder only when it is empty."""
         folder, _, name = path.rpartition(b"/")
         with suppress(OSError):
             at = self._folder(folder, make=False)
             os.rmdir(name, dir_fd=at) if kind == "directory" else os.unlink(name, dir_fd=at)
+            while folder:
+                folder, _, name = folder.rpartition(b"/")
+                os.rmdir(name, dir_fd=self._folder(folder, make=False))
 
     def _folder(self, path: bytes, *, make: bool) -> int:
         """Return a descriptor of a folder below the root. Raises OSError."""
