@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
+import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,17 @@ def dataset(site: SmallSite) -> str:
 def client(site: SmallSite, api: httpx.Client) -> Iterator[Client]:
     with Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as made:
         yield made
+
+
+def tar_of(files: dict[str, bytes], mtime: str) -> bytes:
+    """Return a tar with a time of its own in each head."""
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.pax_headers = len(content), {"mtime": mtime}
+            tar.addfile(member, io.BytesIO(content))
+    return body.getvalue()
 
 
 def upload(api: httpx.Client, dataset: str, path: str, content: bytes, **about: str) -> None:
@@ -241,3 +254,26 @@ def test_a_file_takes_the_place_of_a_folder_of_which_nothing_is_left(
     assert {item.path: item.kind for item in client.files(dataset)} == {
         "d": "file", "k/y": "file", "left": "file", "m/empty": "directory",
     }  # fmt: skip
+
+
+def test_a_file_from_before_1970_keeps_its_time(
+    site: SmallSite, api: httpx.Client, client: Client, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.client.adding._LARGE", 1_200_000)
+    early = -1_000_000_000_500_000_001  # in 1938
+    for name, size in {"batch": 10, "put": 1_100_000, "tus": 1_300_000}.items():
+        (tmp_path / name).write_bytes(bytes(size))
+        os.utime(tmp_path / name, ns=(early, early))
+    files, _ = found([f"{tmp_path}/{name}" for name in ("batch", "put", "tus")])
+    assert Adding(client, dataset).run(files).refused == []
+    assert {item.path: item.mtime_ns for item in client.files(dataset)} == dict.fromkeys(("batch", "put", "tus"), early)
+    assert Adding(client, dataset).run(files).there == 3
+    for mtime in ("1e40", "-1e40"):  # as far as there are times
+        assert api.post(f"{DATASETS}/{dataset}/files", content=tar_of({mtime: b"x"}, mtime=mtime)).status_code == 200
+    for mtime in (1 << 63, -(1 << 63)):
+        assert api.put(f"{DATASETS}/{dataset}/files/x?mtime_ns={mtime}", content=b"x").status_code == 422
+    close(site, api, dataset)
+    site.ask(dataset)
+    site.drain()
+    back = {path.name: path.stat().st_mtime_ns for path in (site.destinations / "back").iterdir()}
+    assert {back[name] for name in ("batch", "put", "tus")} == {early}

@@ -10,6 +10,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote_from_bytes
@@ -163,8 +164,8 @@ class Deposits(Connection):
                 member = tarfile.TarInfo(os.fsdecode(file.path))
                 member.type, member.mode = _TYPES[file.kind], file.mode
                 member.size, member.linkname = len(content), os.fsdecode(file.target)
-                seconds, rest = divmod(file.mtime_ns, _NS)
-                member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
+                exact = f"{Decimal(file.mtime_ns).scaleb(-9):f}"
+                member.mtime, member.pax_headers = file.mtime_ns // _NS, {"mtime": exact}
                 tar.addfile(member, io.BytesIO(content))
                 sent[printable(file.path)] = blake3(content or file.target).hexdigest()
         if not sent:

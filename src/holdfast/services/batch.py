@@ -21,7 +21,7 @@ from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.services.archive import Archive
 from holdfast.services.landing import Outcome, incoming, land
-from holdfast.services.placing import PERMISSIONS, Arrived
+from holdfast.services.placing import LATEST, PERMISSIONS, Arrived
 from holdfast.services.uploads import Receiving, check_path
 
 NAME: Final = b"a batch of files"  # what the upload of a batch is called while it is under way
@@ -120,6 +120,7 @@ def _written(tar: tarfile.TarFile, member: tarfile.TarInfo, arrived: Arrived) ->
 def _mtime_ns(member: tarfile.TarInfo) -> int:
     """Return the time of modification; floats, as which tarfile gives it, have no nanoseconds."""
     try:
-        return max(int(Decimal(member.pax_headers.get("mtime", str(int(member.mtime)))) * _NS), 0)
+        told = int(Decimal(member.pax_headers.get("mtime", str(int(member.mtime)))) * _NS)
+        return max(min(told, LATEST), -LATEST)
     except (InvalidOperation, ValueError, OverflowError):
         return 0

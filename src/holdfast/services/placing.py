@@ -20,6 +20,7 @@ from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.packaging.folders import enter, open_folder
 
+LATEST: Final = (1 << 63) - 1  # nanoseconds before and after 1970 that a time can have
 PERMISSIONS: Final = 0o777  # that are kept of a file's mode
 USUAL_MODE: Final = 0o644  # of a file of which nobody said another
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})

@@ -14,7 +14,7 @@ from holdfast.errors import InvalidInput
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
-from holdfast.services.placing import PERMISSIONS, USUAL_MODE
+from holdfast.services.placing import LATEST, PERMISSIONS, USUAL_MODE
 from holdfast.services.rights import may, may_use_folder
 from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
@@ -32,7 +32,10 @@ T = TypeVar("T")
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 _TAR = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": {"type": "string"}}}}}
 ModifiedAt = Annotated[
-    int | None, Query(ge=0, lt=1 << 63, description="when it was modified, in nanoseconds since 1970; none: now")
+    int | None,
+    Query(
+        ge=-LATEST, le=LATEST, description="when it was modified, in nanoseconds since 1970, negative before; none: now"
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ from holdfast.model.ids import new_id
 from holdfast.model.rights import Person
 from holdfast.services import uploads
 from holdfast.services.archive import Archive
-from holdfast.services.placing import PERMISSIONS, USUAL_MODE
+from holdfast.services.placing import LATEST, PERMISSIONS, USUAL_MODE
 from holdfast.services.rights import may
 from holdfast.web import problems
 from holdfast.web.body import admitted, receive, unbase64
@@ -35,7 +35,7 @@ _ABOUT: Final = {"Tus-Resumable": VERSION}
 _BYTES: Final = "application/offset+octet-stream"
 _BODY: Final = {"requestBody": {"required": False, "content": {_BYTES: {"schema": {"type": "string"}}}}}
 _METADATA: Final = 16_384  # characters of Upload-Metadata
-_LATEST: Final = (1 << 63) - 1  # nanoseconds since 1970
+_MTIME: Final = re.compile(rb"-?[0-9]{1,20}")  # nanoseconds since 1970
 _MODE: Final = re.compile(rb"[0-7]{3,4}")
 _NOTE: Final = 64 << 20  # bytes after which it is noted how far an upload is
 
@@ -81,7 +81,7 @@ def _begun(archive: Archive, person: Person, length: int, metadata: str, *, reus
     mode = known.get("mode", b"")
     return uploads.begin(
         archive, ident=new_id(), person=person.name, dataset=dataset, path=path, length=length, resumable=True,
-        reuse=reuse, mtime_ns=min(int(mtime[:20]), _LATEST) if mtime.isdigit() else None,
+        reuse=reuse, mtime_ns=max(min(int(mtime), LATEST), -LATEST) if _MTIME.fullmatch(mtime) else None,
         mode=int(mode, 8) & PERMISSIONS if _MODE.fullmatch(mode) else USUAL_MODE, metadata=metadata,
     )  # fmt: skip
 
