@@ -83,7 +83,12 @@ def test_a_file_that_never_comes_is_taken_out(up: Up) -> None:
     begun = httpx.post(f"http://127.0.0.1:{up.port}/api/v1/uploads", headers=headers, trust_env=False)
     assert begun.status_code == 201
     assert "1 files are still on their way" in up.run("close", dataset).stderr
-    assert up.json("remove", dataset, "deep/half") == {"id": dataset, "removed": ["deep/half"], "missing": []}
+    place = f"http://127.0.0.1:{up.port}/api/v1/datasets/{dataset}/files/deep/half"
+    assert httpx.put(place, headers=headers, content=b"there", trust_env=False).status_code == 201
+    gone = {"id": dataset, "removed": ["deep/half"], "missing": []}
+    assert up.json("remove", dataset, "deep/half") == gone
+    assert up.json("show", dataset)["files"] == 1  # the one that was there before
+    assert up.json("remove", dataset, "deep/half") == gone
     assert "holds no files" in up.run("close", dataset).stderr
 
 

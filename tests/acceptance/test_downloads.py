@@ -80,3 +80,33 @@ def test_a_link_is_for_people_without_an_account(up: Up, dataset: str) -> None:
     assert "has ended" in up.run("link", "revoke", listed["id"]).stdout
     with pytest.raises(urllib.error.HTTPError):
         urllib.request.urlopen(address)
+
+
+def test_odd_links_and_long_names_come_as_they_are(up: Up, tmp_path: Path) -> None:
+    folder, here = up.sources / "odd", tmp_path / "here"
+    for path in (folder / "sub", folder / "nothing"):
+        path.mkdir(parents=True)
+    (folder / "sub" / "f").write_bytes(b"f")
+    links = {
+        b"latin": b"caf\xe9",
+        b"blank": "a\u00a0b".encode(),
+        b"plain": b"sub/f",
+        b"folder": b"sub",
+        b"slash": b"a\\x41",
+    }
+    for name, target in links.items():
+        os.symlink(target, os.fsencode(folder) + b"/" + name)
+    for name in ("n" * 241, "n" * 242, "n" * 255, "o" * 255):
+        (folder / name).write_bytes(name.encode())
+    dataset = str(up.json("archive", folder, "--title", "Odd", "--wait")["id"])
+    assert up.json("download", dataset, "--to", here)["wrong"] == []
+    assert {name: os.readlink(os.fsencode(here) + b"/" + name) for name in links} == links
+    assert {path.name for path in here.iterdir()} == {path.name for path in folder.iterdir()}
+    assert (here / ("o" * 255)).read_bytes() == b"o" * 255
+    right = up.run("verify", here, "--against", dataset)
+    assert (right.returncode, right.stdout) == (0, "11 of 11 files are as they were archived.\n")
+    (here / "nothing" / "new").touch()  # what is a folder in the dataset holds something more here
+    (here / "more").mkdir()
+    (here / "more" / "link").symlink_to("..")
+    more = up.run("verify", here, "--against", dataset).stdout
+    assert "11 of 11 files are as they were archived. 2 files in" in more

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from powers import without_power
 
 from holdfast.errors import AlreadyArchived, Conflict, InvalidInput, NotFound, OutsideRoots
 from holdfast.services import deliver, rebuild
@@ -168,32 +167,6 @@ def test_a_file_that_changes_before_it_is_packed_is_named(site: SmallSite, what:
     assert code == "source-changed"
     assert "sub/culprit" in sentence
     nothing_is_left(site, dataset)
-
-
-def without_power(work: Callable[[], None]) -> None:
-    """Run `work` as if root had no power over the rights of files: in a thread without capabilities."""
-    failures: list[BaseException] = []
-
-    def limited() -> None:
-        try:
-            _drop_powers()
-            work()
-        except BaseException as error:  # noqa: BLE001 - handed on below
-            failures.append(error)
-
-    thread = threading.Thread(target=limited)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _drop_powers() -> None:
-    """Take the capabilities from this thread and those that it will start (capset(2), version 3)."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    data = (ctypes.c_uint32 * 6)()
-    if ctypes.CDLL(None, use_errno=True).capset(header, data):
-        raise OSError(ctypes.get_errno(), "capset")
 
 
 @pytest.mark.parametrize("culprit", ["sub/culprit", "sub"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+from persons import person
 from served import client_of
 
 from holdfast.client import Client
 from holdfast.client.deposit import LocalFile
-from holdfast.errors import LostClaim, SourceChanged
-from holdfast.services import uploads
+from holdfast.errors import LostClaim, Refused, SourceChanged
+from holdfast.services import deletion, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -188,7 +190,7 @@ def test_p6_a_file_cut_off_anywhere_has_its_bytes_in_the_end(site: SmallSite, ap
             with file.open("ab") as opened:  # what a killed process had written, and nobody counted
                 opened.write(b"torn")
         else:
-            assert patch(api, place, at, data[at:stop]).status_code in {204, 409}  # 409: the cut is not noticed yet
+            assert patch(api, place, at, data[at:stop]).status_code in {204, 409, 503}  # the cut is not noticed yet
     assert cuts > 2
     assert landed(site, dataset) == data
 
@@ -270,3 +272,90 @@ def test_bytes_that_the_disk_lost_do_not_count_and_are_asked_for_again(
     assert patch(api, place, 0, data).status_code == 204
     assert (folder_of(site.archive, dataset) / "f").read_bytes() == data
     assert list(folder.iterdir()) == []
+
+
+def test_a_file_whose_path_is_taken_is_refused_and_its_upload_is_over(
+    site: SmallSite, api: httpx.Client, dataset: str, tmp_path: Path
+) -> None:
+    assert api.put(f"{PREFIX}/datasets/{dataset}/files/f", content=b"as it was").status_code == 201
+    place = begin(api, dataset, 6).headers["Location"]
+    answer = patch(api, place, 0, b"abcdef")
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert api.head(place).status_code == 404  # nobody takes it for one that has come
+    file = tmp_path / "f"
+    file.write_bytes(b"changed")
+    token = site.archive.settings.token_file.read_text().strip()
+    with Client(str(api.base_url), token) as client, pytest.raises(Refused, match="with other content"):
+        client.add_large(dataset, LocalFile(file, b"f", 7, file.stat().st_mtime_ns))
+    assert landed(site, dataset) == b"as it was"
+    assert list((site.archive.settings.landing_path / ".incoming").iterdir()) == []
+    assert site.rows("select * from upload") == site.rows("select * from reservation") == []
+
+
+def test_our_client_waits_for_the_end_of_a_large_file(
+    site: SmallSite, api: httpx.Client, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.client.deposit._PIECE", 100_000)
+    monkeypatch.setattr("holdfast.client.deposit._READ_BACK", 1000)  # bytes per second
+    file = tmp_path / "large"
+    file.write_bytes(sample(250_000, "large"))
+    patience: list[float] = []
+    working = uploads.Receiving(site.archive, "")
+
+    def ask(request: httpx.Request) -> None:
+        if request.method == "PATCH":
+            patience.append(request.extensions["timeout"]["read"])
+        if len(patience) == 3 and not working.ident:  # the last piece, as if a call that was cut off were at it
+            (row,) = uploads.of_dataset(site.archive, dataset)
+            working.ident = row["id"]
+            working.__enter__()
+
+    def tell(answer: httpx.Response) -> None:
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            working.__exit__(None, None, None)
+
+    with Client(str(api.base_url), site.archive.settings.token_file.read_text().strip()) as client:
+        client._http.event_hooks = {"request": [ask], "response": [tell]}
+        client.add_large(dataset, LocalFile(file, b"f", 250_000, file.stat().st_mtime_ns))
+    assert patience == [60, 60, 60 + 250, 60 + 250]
+    assert landed(site, dataset) == file.read_bytes()
+
+
+def test_whoever_may_write_may_end_an_upload_of_somebody_else(site: SmallSite, api: httpx.Client, dataset: str) -> None:
+    writer, stranger = person(site, "writer"), person(site, "stranger")
+    assert api.put(f"{PREFIX}/datasets/{dataset}/grants/writer", json={"role": "writer"}).status_code == 200
+    headers = {"Upload-Length": "6", "Upload-Metadata": metadata(dataset=dataset, filename="f")}
+    place = api.post(f"{PREFIX}/uploads", headers=headers | writer).headers["Location"]
+    assert api.post(f"{PREFIX}/datasets/{dataset}/close").status_code == 409
+    assert patch(api, place, 0, b"abc").status_code == 404  # but nobody else goes on with it
+    there, nowhere = (api.delete(at, headers=stranger) for at in (place, f"{PREFIX}/uploads/nothing"))
+    assert (
+        (there.status_code, there.json()["title"])
+        == (nowhere.status_code, nowhere.json()["title"])
+        == (404, nowhere.json()["title"])
+    )
+    assert api.delete(place).status_code == 204
+    assert api.get(f"{PREFIX}/datasets/{dataset}/uploads").json()["items"] == []
+
+
+def test_what_has_come_of_an_upload_is_not_promised_once_more(
+    api: httpx.Client, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = begin(api, dataset, 10_000_000).headers["Location"]
+    assert patch(api, place, 0, bytes(9_000_000)).status_code == 204
+
+    def of_the_disk(_: object) -> os.statvfs_result:  # which has room for what is still to come, and for this much
+        return os.statvfs_result((1, 1, 1_000, 6_100_000, 6_100_000, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr("os.statvfs", of_the_disk)
+    assert begin(api, dataset, 5_000_000, name="g").status_code == 201
+    assert begin(api, dataset, 1_000_000, name="h").status_code == 507
+
+
+def test_a_dataset_that_is_deleted_gives_back_what_was_promised(
+    site: SmallSite, api: httpx.Client, dataset: str
+) -> None:
+    begin(api, dataset, 10_000_000)
+    deletion.delete(site.archive, dataset, person="tester", reason="a test")
+    site.drain()
+    assert site.rows("select * from upload") == site.rows("select * from reservation") == []

@@ -48,7 +48,7 @@ def create(
 @click.argument("sources", metavar="FILE|FOLDER...", nargs=-1, required=True, type=click.Path(exists=True))
 @click.option("--into", default="", metavar="PATH", help="A folder of the dataset to put them into.")
 @click.option(
-    "--parallel", type=click.IntRange(1, 64), default=4, show_default=True, help="Files sent at the same time."
+    "--parallel", type=click.IntRange(1, 20), default=4, show_default=True, help="Files sent at the same time."
 )
 @json_option
 @data_option
@@ -113,7 +113,7 @@ def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data:
 def remove(dataset: str, paths: tuple[str, ...], as_json: bool, data: str) -> None:
     """Take files, and folders with all in them, out of the open dataset ID; what is closed does not change any more.
 
-    A file that is on its way into it comes no more.
+    A file that is on its way into it comes no more; what has its path already stays then, and goes when you repeat this.
     """
     removed: list[str] = []
     missing: list[str] = []
@@ -134,7 +134,12 @@ def remove(dataset: str, paths: tuple[str, ...], as_json: bool, data: str) -> No
 
 
 def _removed(client: Client, dataset: str, path: str) -> list[str]:
-    """Take a file, or all in a folder, out of a dataset; return what was taken out."""
+    """Take a file, or all in a folder, out of a dataset, or end its upload; return what was taken out."""
+    coming = [item for item in client.uploads(dataset).items if item.path == path]
+    for upload in coming:
+        client.end_upload(upload.id)
+    if coming:  # the file that is there, if any, is not the one that was meant
+        return [path]
     try:
         client.remove_file(dataset, path)
     except Refused as error:
@@ -142,13 +147,10 @@ def _removed(client: Client, dataset: str, path: str) -> list[str]:
             raise
     else:
         return [path]
-    coming = [item for item in client.uploads(dataset).items if item.path == path]
-    for upload in coming:
-        client.end_upload(upload.id)
     below = list(client.files(dataset, prefix=path)) if path else []
     for file in below:
         client.remove_file(dataset, raw_path(file))
-    return [*(upload.path for upload in coming), *(file.path for file in below)]
+    return [file.path for file in below]
 
 
 @click.command()

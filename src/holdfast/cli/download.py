@@ -18,7 +18,7 @@ from holdfast.cli.get import end, tell, wait_for
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.client import Client
-from holdfast.client.content import raw_path, sha512_of
+from holdfast.client.content import raw_path, raw_target, sha512_of
 from holdfast.errors import HoldfastError, InvalidInput, Refused
 from holdfast.wire.datasets import File
 from holdfast.wire.requests import Request
@@ -32,7 +32,7 @@ class _Count:
 
     def __init__(self, bar: Bar, what: str) -> None:
         self._bar, self._what, self._lock = bar, what, threading.Lock()
-        self.files = self.bytes = self.total = 0
+        self.files = self.bytes = self.total = self.here = 0
         self.wrong: list[tuple[str, str]] = []
 
     def came(self, number: int) -> None:
@@ -43,6 +43,11 @@ class _Count:
     def done(self) -> None:
         with self._lock:
             self.files += 1
+
+    def met(self) -> None:
+        """Count a file or link that is here, whatever is in it."""
+        with self._lock:
+            self.here += 1
 
     def failed(self, path: str, why: str) -> None:
         with self._lock:
@@ -167,7 +172,7 @@ def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) 
 
 def _link(path: Path, folder: Path, file: File) -> bool:
     """Make a link, unless it leads out of `folder`; one that is there is left alone."""
-    target = file.target or ""
+    target = os.fsdecode(raw_target(file))
     inside = os.path.normpath(os.path.join(os.path.relpath(path.parent, folder), target))
     if target.startswith("/") or inside.split("/", 1)[0] == "..":
         return False
@@ -196,15 +201,16 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
     """Compare a folder of this machine with a dataset, file by file, and say what is missing, different or more."""
     if not folder.is_dir():
         raise InvalidInput(what=f"{folder} is not a folder.")
-    seen = 0
 
     def look(file: File) -> None:
         try:
             path = _local(folder, file)
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
+                count.met()
             if not os.path.lexists(path):
                 count.failed(file.path, "is missing")
             elif file.kind == "link":
-                same = path.is_symlink() and os.readlink(path) == file.target
+                same = path.is_symlink() and os.fsencode(os.readlink(path)) == raw_target(file)
                 count.done() if same else count.failed(file.path, "is not the same link")
             elif file.kind == "directory":
                 count.done() if path.is_dir() else count.failed(file.path, "is no folder")
@@ -220,8 +226,9 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
         count = _Count(bar, "compare")
         count.total = client.dataset(dataset).bytes
         _in_parallel(client.files(dataset), look, os.cpu_count() or 1)
-        seen = sum(len(names) for _, _, names in os.walk(folder))
-    more = seen - count.files - sum(why != "is missing" for _, why in count.wrong)
+        more = -count.here
+        for at, folders, names in os.walk(folder):  # which has links to folders among these
+            more += len(names) + sum(os.path.islink(os.path.join(at, name)) for name in folders)
     note = f" {more} files in {folder} are not in the dataset." if more > 0 else ""
     _told(count, f"{count.files} of {count.files + len(count.wrong)} files are as they were archived.{note}",
           as_json=as_json, failed=exit_of_code("integrity"))  # fmt: skip

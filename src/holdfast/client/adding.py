@@ -15,11 +15,13 @@ from typing import Final
 from blake3 import blake3
 
 from holdfast.client.client import Client
+from holdfast.client.content import raw_target
 from holdfast.client.deposit import LocalFile
 from holdfast.errors import HoldfastError, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import File
 
+_PERMISSIONS: Final = 0o777  # what is kept of a mode
 _BLOCK: Final = 1 << 20  # bytes
 _SMALL: Final = 1_000_000  # bytes; below it a call for each file costs more than its bytes
 _BATCH_FILES: Final = 1000
@@ -58,31 +60,49 @@ def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list
     for text in sources:
         bare = text.endswith("/") or text in {".", ".."}
         base = prefix if bare else prefix + os.fsencode(os.path.basename(text))
-        for path, name in _below(text, base):
-            status = os.lstat(path)
-            if stat.S_ISREG(status.st_mode):
-                files.append(LocalFile(Path(path), name, status.st_size, status.st_mtime_ns))
-            elif stat.S_ISLNK(status.st_mode):
-                target = os.fsencode(os.readlink(path))  # where it leads, nobody looks
-                files.append(LocalFile(Path(path), name, 0, status.st_mtime_ns, "link", target))
-            elif not stat.S_ISDIR(status.st_mode):
+        for path, name in _below(text, base, odd):
+            try:
+                file = _seen(path, name)
+            except OSError as error:
+                odd.append((path, error.strerror or str(error)))
+                continue
+            if file is None:
                 odd.append((path, "is no file, link or folder: devices and the like are not added"))
-            elif name.strip(b"/"):
-                files.append(LocalFile(Path(path), name.rstrip(b"/"), 0, status.st_mtime_ns, "directory"))
+            elif file.path:
+                files.append(file)
     return files, odd
 
 
-def _below(path: str, name: bytes) -> Iterator[tuple[str, bytes]]:
+def _seen(path: str, name: bytes) -> LocalFile | None:
+    """Return what is there, None for devices and the like. Raises OSError."""
+    status = os.lstat(path)
+    if stat.S_ISREG(status.st_mode):
+        mode = stat.S_IMODE(status.st_mode) & _PERMISSIONS
+        return LocalFile(Path(path), name, status.st_size, status.st_mtime_ns, mode=mode)
+    if stat.S_ISLNK(status.st_mode):
+        target = os.fsencode(os.readlink(path))  # where it leads, nobody looks
+        return LocalFile(Path(path), name, 0, status.st_mtime_ns, "link", target)
+    if stat.S_ISDIR(status.st_mode):
+        return LocalFile(Path(path), name.strip(b"/"), 0, status.st_mtime_ns, "directory")
+    return None
+
+
+def _below(path: str, name: bytes, odd: list[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    """Yield what is at and below a path, with its path in the dataset; folders that cannot be read go to `odd`."""
     if os.path.islink(path) or not os.path.isdir(path):
         yield path, name
         return
     base = name + b"/" if name and not name.endswith(b"/") else name
-    with os.scandir(path) as content:
-        items = sorted(content, key=lambda item: item.name)
+    try:
+        with os.scandir(path) as content:
+            items = sorted(content, key=lambda item: item.name)
+    except OSError as error:
+        odd.append((path, error.strerror or str(error)))
+        return
     if not items:
         yield path, name
     for item in items:
-        yield from _below(item.path, base + os.fsencode(item.name))
+        yield from _below(item.path, base + os.fsencode(item.name), odd)
 
 
 class Adding:
@@ -150,7 +170,7 @@ class Adding:
         """Say whether the dataset has a file already, and count it then; of a large one, size and time tell."""
         item = self._there.get(printable(file.path))
         same = item is not None and (item.kind, item.size, item.mtime_ns) == (file.kind, file.size, file.mtime_ns)
-        if item is None or not same or (item.target or "") != printable(file.target):
+        if item is None or not same or raw_target(item) != file.target:
             return False
         # Programs give all their files one time, and a clock gives it to what was written in the same moment.
         if file.kind == "file" and file.size < _LARGE and item.blake3 != _blake3(file.file):
@@ -161,9 +181,8 @@ class Adding:
         return True
 
     def _refuse(self, files: Sequence[LocalFile], error: HoldfastError | OSError) -> None:
-        sentence = error.sentence if isinstance(error, HoldfastError) else str(error)
         with self._lock:
-            self._added.refused += [(printable(file.path), sentence) for file in files]
+            self._added.refused += [(printable(file.path), str(error)) for file in files]
 
     def _count(self, files: int, size: int) -> None:
         with self._lock:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import secrets
 import ssl
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
@@ -15,8 +17,10 @@ from pydantic import BaseModel, ValidationError
 from holdfast.errors import HoldfastError, Refused, SettingsError, Unreachable
 from holdfast.wire.model import wrong
 
-_TIMEOUT: Final = httpx.Timeout(60.0, connect=5.0)  # seconds; asking for part of a huge dataset walks its file list
+ANSWER: Final = 60.0  # seconds until an answer has to come; asking for part of a huge dataset walks its file list
+_TIMEOUT: Final = httpx.Timeout(ANSWER, connect=5.0)
 _TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
+_PATIENCE: Final = 600.0  # seconds in which a server that is busy is asked again; others' uploads take their time
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -88,6 +92,13 @@ class Connection:
         return self._call(method, path, content=content, headers=headers, **how)
 
     def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
+        response = self._asked(method, path, **how)
+        if not response.is_success:
+            self._refuse(response)
+        return response
+
+    def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
+        """Return what the server answered, be it a refusal. Raises Unreachable, SettingsError."""
         for left in range(_TRIES - 1, -1, -1):
             try:
                 response = self._http.request(method, path, **how)
@@ -96,9 +107,21 @@ class Connection:
                     continue
                 raise self._unreachable(error) from error
             break
-        if not response.is_success:
-            self._refuse(response)
         return response
+
+    def _patiently(self, send: Callable[[], httpx.Response], patience: float = _PATIENCE) -> httpx.Response:
+        """Return the answer to `send`, which is called again when a server that is busy says, for `patience` seconds at most."""
+        end = time.monotonic() + patience
+        while True:
+            response = send()
+            pause = response.headers.get("Retry-After", "")
+            if (
+                response.status_code != httpx.codes.SERVICE_UNAVAILABLE
+                or not pause.isdigit()
+                or time.monotonic() + int(pause) > end
+            ):
+                return response
+            time.sleep(int(pause))
 
     def _unreachable(self, error: httpx.TransportError) -> HoldfastError:
         """Return what to tell of a call that was not answered."""

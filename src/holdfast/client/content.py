@@ -15,12 +15,14 @@ import httpx
 
 from holdfast.client.connection import Connection, segment
 from holdfast.errors import DigestMismatch
+from holdfast.model.names import COMPONENT_LIMIT
 from holdfast.wire.datasets import File
 from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
 from holdfast.wire.requests import Request
 
 _CHUNK: Final = 1 << 20  # bytes
 _TRIES: Final = 5  # of a download that is cut off; each goes on where the last one ended
+_PART: Final = ".holdfast-part"
 _ACCEPTED: Final = 202
 _PARTIAL: Final = 206
 
@@ -47,7 +49,7 @@ class Content(Connection):
         `progress` is called with the bytes that came, negative when some have to come again. Returns the request to
         follow if it is on tape only. Raises DigestMismatch, Refused, Unreachable, and OSError of the disk.
         """
-        part = target.with_name(target.name + ".holdfast-part")
+        part = _part(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         for left in range(_TRIES - 1, -1, -1):
             try:
@@ -116,6 +118,14 @@ class Content(Connection):
         return self._get(f"/links/{segment(link)}/uses", LinkUses).items
 
 
+def _part(target: Path) -> Path:
+    """Return where a file is until all of it has come; the same in each run, so that it is found again."""
+    name = target.name + _PART
+    if len(os.fsencode(name)) > COMPONENT_LIMIT:
+        name = hashlib.sha512(os.fsencode(target.name)).hexdigest() + _PART
+    return target.with_name(name)
+
+
 def sha512_of(path: Path) -> str:
     """Return the SHA-512 of a local file in hex. Raises OSError."""
     with path.open("rb") as file:
@@ -125,6 +135,11 @@ def sha512_of(path: Path) -> str:
 def raw_path(file: File) -> bytes:
     """Return the exact bytes of a path."""
     return base64.b64decode(file.path_base64) if file.path_base64 else file.path.encode()
+
+
+def raw_target(file: File) -> bytes:
+    """Return the exact bytes of where a link leads; of what is none, no bytes."""
+    return base64.b64decode(file.target_base64) if file.target_base64 else (file.target or "").encode()
 
 
 def escaped(file: File) -> str:

@@ -10,23 +10,27 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import quote_from_bytes
 
 import httpx
 from blake3 import blake3
 
-from holdfast.client.connection import Connection, segment
-from holdfast.errors import Conflict, DigestMismatch, SourceChanged
+from holdfast.client.connection import ANSWER, Connection, segment
+from holdfast.errors import Conflict, DigestMismatch, SourceChanged, SourceUnreadable
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.wire.datasets import DatasetDetail, DatasetWish
 from holdfast.wire.deletion import Deletion, DeletionWish
-from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, UploadPage
+from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, UploadPage
 
 _BLOCK: Final = 1 << 20  # bytes
 _PIECE: Final = 32 << 20  # bytes of a resumable upload that are sent, and have their digest, at a time
+_READ_BACK: Final = (
+    20e6  # bytes per second: with the last piece the server reads the file again, hardly ever slower than that
+)
 _TUS: Final = {"Tus-Resumable": "1.0.0"}
 _NS: Final = 1_000_000_000
 _TRIES: Final = 5  # of a piece
@@ -44,6 +48,7 @@ class LocalFile:
     mtime_ns: int
     kind: Kind = "file"
     target: bytes = b""  # of a link
+    mode: int = 0o644  # of a file: its permissions
 
 
 class Deposits(Connection):
@@ -107,20 +112,32 @@ class Deposits(Connection):
         hasher = blake3()
 
         def content() -> Iterator[bytes]:
+            hasher.reset()
             left = file.size
             with file.file.open("rb", buffering=0) as opened:
-                while left and (block := opened.read(min(_BLOCK, left))):
-                    hasher.update(block)
+                while left:
+                    block = opened.read(min(_BLOCK, left))
                     left -= len(block)
+                    if (
+                        not block or not left
+                    ):  # before all has gone, so that a file that is no more what it was never comes
+                        _require_same(opened, file, left)
+                    hasher.update(block)
                     moved(len(block))
                     yield block
-            if left:
-                raise SourceChanged(path=str(file.file), what="became shorter")
 
         route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
+        params = {"mtime_ns": str(file.mtime_ns), "mode": f"{file.mode:04o}"}
+
+        def send() -> httpx.Response:
+            answer = self._http.put(route, params=params, content=content(), headers=headers)
+            if not answer.is_success:
+                moved(-file.size)  # it is read before the server is asked what it says
+            return answer
+
         try:
-            response = self._http.put(route, params={"mtime_ns": file.mtime_ns}, content=content(), headers=headers)
+            response = self._patiently(send)
         except httpx.TransportError as error:
             raise self._unreachable(error) from error
         if not response.is_success:
@@ -133,25 +150,36 @@ class Deposits(Connection):
     def add_batch(self, dataset: str, files: Sequence[LocalFile], *, moved: Moved = lambda _: None) -> Batch:
         """Add many small files, links and empty folders in one call, each for itself; what arrived is compared with what was sent.
 
-        Raises SourceChanged, DigestMismatch.
+        One that changed or cannot be read is refused here. Raises DigestMismatch.
         """
-        body, sent = io.BytesIO(), {}
+        body, sent, refused = io.BytesIO(), dict[str, str](), list[RefusedFile]()
         with tarfile.open(fileobj=body, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for file in files:
+                try:
+                    content = _content(file)
+                except (SourceChanged, OSError) as error:
+                    code = error.code if isinstance(error, SourceChanged) else SourceUnreadable.code
+                    refused.append(RefusedFile(path=printable(file.path), code=code, sentence=str(error)))
+                    continue
                 member = tarfile.TarInfo(os.fsdecode(file.path))
-                member.type = _TYPES[file.kind]
-                content = file.file.read_bytes() if file.kind == "file" else b""
+                member.type, member.mode = _TYPES[file.kind], file.mode
                 member.size, member.linkname = len(content), os.fsdecode(file.target)
-                seconds, rest = divmod(file.mtime_ns, _NS)
-                member.mtime, member.pax_headers = seconds, {"mtime": f"{seconds}.{rest:09}"}
+                exact = f"{Decimal(file.mtime_ns).scaleb(-9):f}"
+                member.mtime, member.pax_headers = file.mtime_ns // _NS, {"mtime": exact}
                 tar.addfile(member, io.BytesIO(content))
                 sent[printable(file.path)] = blake3(content or file.target).hexdigest()
+        if not sent:
+            return Batch(added=[], unchanged=0, refused=refused)
         route = f"/datasets/{segment(dataset)}/files"
-        answer = self._call("POST", route, content=body.getvalue(), headers={"Content-Type": "application/x-tar"})
+        headers = {"Content-Type": "application/x-tar"}
+        answer = self._patiently(lambda: self._asked("POST", route, content=body.getvalue(), headers=headers))
+        if not answer.is_success:
+            self._refuse(answer)
         batch = self._understood(Batch, answer.content)
         if wrong := [item.path for item in batch.added if sent[item.path] != item.blake3]:
             raise DigestMismatch(name=", ".join(wrong[:10]))
         moved(sum(file.size for file in files))
+        batch.refused.extend(refused)
         return batch
 
     def add_large(self, dataset: str, file: LocalFile, *, moved: Moved = lambda _: None) -> None:
@@ -161,12 +189,15 @@ class Deposits(Connection):
         """
         metadata = {
             "dataset": dataset.encode(), "filename": file.path, "mtime_ns": str(file.mtime_ns).encode(),
+            "mode": b"%04o" % file.mode,
         }  # fmt: skip
         headers = _TUS | {
             "Upload-Length": str(file.size),
             "Upload-Metadata": ",".join(f"{key} {base64.b64encode(value).decode()}" for key, value in metadata.items()),
         }
-        begun = self._call("POST", "/uploads", headers=headers)
+        begun = self._patiently(lambda: self._asked("POST", "/uploads", headers=headers))
+        if not begun.is_success:
+            self._refuse(begun)
         route = f"/uploads/{begun.headers['Location'].rpartition('/')[2]}"
         offset = int(begun.headers["Upload-Offset"])
         moved(offset)
@@ -174,23 +205,31 @@ class Deposits(Connection):
             while offset < file.size:
                 opened.seek(offset)
                 piece = opened.read(min(_PIECE, file.size - offset))
-                status = os.fstat(opened.fileno())
-                if not piece or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-                    raise SourceChanged(path=str(file.file), what="changed")
-                reached = self._send_piece(route, offset, piece)
+                _require_same(opened, file, 0 if piece else file.size - offset)
+                last = offset + len(piece) == file.size
+                wait = ANSWER + (file.size / _READ_BACK if last else 0)
+                reached = self._send_piece(route, offset, piece, wait)
                 moved(reached - offset)
                 offset = reached
 
-    def _send_piece(self, route: str, offset: int, piece: bytes) -> int:
-        """Send bytes of an upload and return how far it is then; a call that was cut off is repeated from there."""
+    def _send_piece(self, route: str, offset: int, piece: bytes, wait: float) -> int:
+        """Send bytes of an upload and return how far it is then; a call that was cut off is repeated from there.
+
+        `wait` is how long the server may take with them, in seconds.
+        """
         digest = base64.b64encode(hashlib.sha256(piece).digest()).decode()
         headers = _TUS | {
             "Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {digest}",
             "Content-Type": "application/offset+octet-stream",
         }  # fmt: skip
+        timeout = httpx.Timeout(ANSWER, connect=self._http.timeout.connect, read=wait)
         for left in range(_TRIES - 1, -1, -1):
+            response = None
             try:
-                response = self._http.patch(route, content=piece, headers=headers)
+                # Also where a call that was cut off is still being worked on.
+                response = self._patiently(
+                    lambda: self._http.patch(route, content=piece, headers=headers, timeout=timeout), wait
+                )
             except httpx.TransportError as error:
                 if not left:
                     raise self._unreachable(error) from error
@@ -201,7 +240,26 @@ class Deposits(Connection):
                     self._refuse(response)
                 if not left:
                     self._refuse(response)
-            found = self._call("HEAD", route, headers=_TUS)
+            found = self._asked("HEAD", route, headers=_TUS)
+            if not found.is_success:
+                self._refuse(response or found)  # it is over: why, its own answer has said
             if int(found.headers["Upload-Offset"]) != offset:
                 return int(found.headers["Upload-Offset"])
         raise Conflict(what="The upload did not get on.")
+
+
+def _content(file: LocalFile) -> bytes:
+    """Return the bytes of a small file; a link and a folder have none. Raises SourceChanged, OSError."""
+    if file.kind != "file":
+        return b""
+    with file.file.open("rb") as opened:
+        content = opened.read(file.size)
+        _require_same(opened, file, file.size - len(content))
+    return content
+
+
+def _require_same(opened: BinaryIO | io.FileIO, file: LocalFile, missing: int) -> None:
+    """Raise SourceChanged when bytes are missing, or the file that was read is not any more what was found."""
+    status = os.fstat(opened.fileno())
+    if missing or (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise SourceChanged(path=printable(os.fsencode(file.file)), what="changed")

@@ -134,13 +134,13 @@ def whole_digest(root: int, entry: Entry, cancelled: Callable[[], bool]) -> byte
     return sha.digest()
 
 
-def check_unchanged(fd: int, path: bytes, size: int, mtime_ns: int) -> None:
-    """Raise SourceChanged when the open file is not regular or has another size or time."""
+def check_unchanged(fd: int, path: bytes, size: int, mtime_ns: int | None) -> None:
+    """Raise SourceChanged when the open file is not regular or has another size or, unless that is None, time."""
     try:
         found = os.fstat(fd)
     except OSError as error:
         raise _told(path, error) from error
-    if found.st_size != size or found.st_mtime_ns != mtime_ns or not stat.S_ISREG(found.st_mode):
+    if found.st_size != size or mtime_ns not in {None, found.st_mtime_ns} or not stat.S_ISREG(found.st_mode):
         raise SourceChanged(path=printable(path), what="changed")
 
 

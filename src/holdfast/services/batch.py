@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final
@@ -20,7 +21,7 @@ from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.services.archive import Archive
 from holdfast.services.landing import Outcome, incoming, land
-from holdfast.services.placing import Arrived
+from holdfast.services.placing import LATEST, PERMISSIONS, Arrived
 from holdfast.services.uploads import Receiving, check_path
 
 NAME: Final = b"a batch of files"  # what the upload of a batch is called while it is under way
@@ -73,7 +74,7 @@ def _unpacked(archive: Archive, ident: str, taken: list[Path]) -> Iterator[Arriv
                     )
                 file = incoming(archive, f"{ident}.{number}")
                 taken.append(file)
-                arrived = Arrived(file, path, member.size, _mtime_ns(member), b"")
+                arrived = Arrived(file, path, member.size, _mtime_ns(member), b"", mode=member.mode & PERMISSIONS)
                 try:
                     check_path(path)
                 except InvalidInput as error:
@@ -113,12 +114,13 @@ def _written(tar: tarfile.TarFile, member: tarfile.TarInfo, arrived: Arrived) ->
         raise NoSpace(area=arrived.file.parent, needed=member.size, free=0) from error
     if size != member.size:
         raise InvalidInput(what=f"{printable(arrived.path)} in the batch is cut off.")
-    return Arrived(arrived.file, arrived.path, size, arrived.mtime_ns, hasher.digest())
+    return replace(arrived, blake3=hasher.digest())
 
 
 def _mtime_ns(member: tarfile.TarInfo) -> int:
     """Return the time of modification; floats, as which tarfile gives it, have no nanoseconds."""
     try:
-        return max(int(Decimal(member.pax_headers.get("mtime", str(int(member.mtime)))) * _NS), 0)
+        told = int(Decimal(member.pax_headers.get("mtime", str(int(member.mtime)))) * _NS)
+        return max(min(told, LATEST), -LATEST)
     except (InvalidOperation, ValueError, OverflowError):
         return 0

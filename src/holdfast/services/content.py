@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -38,6 +38,14 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in which files are as they were archived."""
+
+    folder: bytes
+    buffered: bool  # only the archive writes there; its file system may keep other times than the files have
+
+
+@dataclass(frozen=True, slots=True)
 class Away:
     """What is wanted is on tape only; `request` brings it."""
 
@@ -53,40 +61,40 @@ def open_file(archive: Archive, dataset: str, path: bytes, *, person: str) -> Op
     check_relative(path)
     with archive.database.transaction() as conn:
         packed = listings.find_path(conn, dataset, path)[-1][1]
-        folders = _folders(conn, dataset, [path])
+        places = _places(conn, dataset, [path])
     if packed.entry.kind != "file":
         raise InvalidInput(what=f"{printable(path)} is a {packed.entry.kind}, not a file.")
-    for folder in folders:
-        with suppress(HoldfastError), opened_root(folder) as root:
-            return Opened(_open(root, packed), packed)
+    for place in places:
+        with suppress(HoldfastError):
+            return Opened(_open(place, packed), packed)
     return _away(archive, dataset, [path], person)
 
 
 def select(
     archive: Archive, chain: Sequence[str], paths: Sequence[bytes], *, person: str
-) -> Mapping[str, bytes] | Away:
-    """Return for each dataset a folder that has all its files at and below `paths` (none: all), or ask for them.
+) -> Mapping[str, Place] | Away:
+    """Return for each dataset a place that has all its files at and below `paths` (none: all), or ask for them.
 
     `chain` is one dataset or, the newest first, those whose union is wanted. Raises as `open_file`.
     """
     for path in paths:
         check_relative(path)
     wanted: dict[str, list[bytes]] = {}
-    folders: dict[str, list[bytes]] = {}
+    places: dict[str, list[Place]] = {}
     with archive.database.transaction() as conn:
         for dataset in chain:
             there = [path for path in paths if next(listings.walk(conn, dataset, prefix=path), None)]
             if there or not paths:
-                wanted[dataset], folders[dataset] = there, _folders(conn, dataset, there)
+                wanted[dataset], places[dataset] = there, _places(conn, dataset, there)
         for path in paths:
             if not any(path in there for there in wanted.values()):
                 listings.find_path(conn, chain[0], path)
-    found: dict[str, bytes] = {}
+    found: dict[str, Place] = {}
     missing = []
     for dataset in wanted:
-        for folder in folders[dataset]:
-            if all(_is_there(folder, packed) for packed in _of(archive, dataset, chain, paths)):
-                found[dataset] = folder
+        for place in places[dataset]:
+            if all(_is_there(place, packed) for packed in _of(archive, dataset, chain, paths)):
+                found[dataset] = place
                 break
         else:
             if next(_of(archive, dataset, chain, paths), None):
@@ -124,50 +132,48 @@ def _of(archive: Archive, dataset: str, chain: Sequence[str], paths: Sequence[by
 
 
 @contextmanager
-def reading(folder: bytes, packed: Packed) -> Iterator[int]:
-    """Yield a descriptor of a file below a folder that `select` gave. Raises SourceChanged, SourceUnreadable."""
-    with opened_root(folder) as root:
-        descriptor = _open(root, packed)
+def reading(place: Place, packed: Packed) -> Iterator[int]:
+    """Yield a descriptor of a file at a place that `select` gave. Raises SourceChanged, SourceUnreadable."""
+    descriptor = _open(place, packed)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _open(root: int, packed: Packed) -> int:
-    """Open a file below `root` without following links. Raises SourceChanged, SourceUnreadable."""
+def _open(place: Place, packed: Packed) -> int:
+    """Open a file without following links. Raises SourceChanged, SourceUnreadable."""
     entry = packed.entry
-    source = SourceFolder(root)
-    try:
+    with opened_root(place.folder) as root, closing(SourceFolder(root)) as source:
         descriptor = source.open(entry.path)
-    finally:
-        source.close()
     try:
-        check_unchanged(descriptor, entry.path, entry.file_size, entry.mtime_ns)
+        check_unchanged(descriptor, entry.path, entry.file_size, None if place.buffered else entry.mtime_ns)
     except HoldfastError:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _is_there(folder: bytes, packed: Packed) -> bool:
-    """Say whether an entry is below a folder as it was archived; links and folders come from the catalogue."""
+def _is_there(place: Place, packed: Packed) -> bool:
+    """Say whether an entry is at a place as it was archived; links and folders come from the catalogue."""
     if packed.entry.kind != "file":
         return True
-    with suppress(HoldfastError), reading(folder, packed):
+    with suppress(HoldfastError), reading(place, packed):
         return True
     return False
 
 
-def _folders(conn: Connection, dataset: str, paths: Sequence[bytes]) -> list[bytes]:
-    """Return the folders in which the files may be: those of requests that staged them, then the source."""
+def _places(conn: Connection, dataset: str, paths: Sequence[bytes]) -> list[Place]:
+    """Return where the files may be: in folders of requests that staged them, then in the source."""
     row = dataset_row(conn, dataset)
     staged = requests.all(conn, "staged", dataset=dataset)
     found = [
-        bytes(item["destination"]) for item in staged if _covers([bytes(path) for path in item["selection"]], paths)
+        Place(bytes(item["destination"]), buffered=True)
+        for item in staged
+        if _covers([bytes(path) for path in item["selection"]], paths)
     ]
     if row["source"] is not None and row["source_released_at"] is None:
-        found.append(bytes(row["source"]))
+        found.append(Place(bytes(row["source"]), buffered=False))
     return found
 
 

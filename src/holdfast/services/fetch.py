@@ -39,7 +39,7 @@ from holdfast.model.names import printable
 from holdfast.packaging.sources import FILE, opened_root
 from holdfast.services.archive import Archive, described
 from holdfast.services.landing import land
-from holdfast.services.placing import Arrived
+from holdfast.services.placing import PERMISSIONS, USUAL_MODE, Arrived
 from holdfast.services.register import confined
 from holdfast.services.scan import scan
 from holdfast.services.uploads import Receiving, begin, check_path
@@ -91,7 +91,7 @@ def want_path(
         if entry.kind == "file":
             _begin(
                 archive, dataset, base + entry.path, origin=os.fsencode(folder / os.fsdecode(entry.path)),
-                length=entry.size, mtime_ns=entry.mtime_ns, person=person,
+                length=entry.size, mtime_ns=entry.mtime_ns, mode=entry.mode & PERMISSIONS, person=person,
             )  # fmt: skip
     return len(found)
 
@@ -122,12 +122,12 @@ def want_url(archive: Archive, dataset: str, url: str, *, path: str, person: str
 
 def _begin(
     archive: Archive, dataset: str, path: bytes, *, origin: bytes, length: int, mtime_ns: int | None, person: str,
-    metadata: str = "",
+    mode: int = USUAL_MODE, metadata: str = "",
 ) -> None:  # fmt: skip
     ident = new_id()
     begin(
-        archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, metadata=metadata,
-        resumable=True, origin=origin,
+        archive, ident=ident, person=person, dataset=dataset, path=path, length=length, mtime_ns=mtime_ns, mode=mode,
+        metadata=metadata, resumable=True, origin=origin,
     )  # fmt: skip
     with archive.database.transaction() as conn:
         jobs.defer(conn, "fetch", ident)
@@ -180,15 +180,21 @@ def _copy(archive: Archive, receiving: Receiving, file: Path) -> None:
 
 
 def _download(archive: Archive, receiving: Receiving, url: str) -> None:
-    """Download what is not here yet. Raises Unreachable, InvalidInput (it is not what it was)."""
-    at = receiving.received
-    with _answer(archive, "GET", url, {"Range": f"bytes={at}-"} if at else {}) as response:
-        if at and response.status_code != httpx.codes.PARTIAL_CONTENT:
-            raise InvalidInput(
-                what=f"{url} cannot be gone on with: its host gives whole files only. End its upload and repeat."
-            )
-        if _validator(response) != receiving.row["metadata"]:
+    """Download what is not here yet, or all where nothing says that the rest would be of the same bytes.
+
+    Raises Unreachable, InvalidInput (it is not what it was).
+    """
+    at, known = receiving.received, receiving.row["metadata"]
+    rest = at and known.startswith(
+        '"'
+    )  # a strong ETag (RFC 9110): a time or a weak one may be that of other bytes, too
+    with _answer(archive, "GET", url, {"Range": f"bytes={at}-"} if rest else {}) as response:
+        if _validator(response) != known:
             raise InvalidInput(what=f"{url} has changed since it was asked for. End its upload and repeat.")
+        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+            receiving.restart()
+        elif not response.headers.get("content-range", "").startswith(f"bytes {at}-"):
+            raise Unreachable(url=url, why=f"it was asked for what follows byte {at}, and sent something else")
         _take(archive, receiving, response.iter_raw(_PIECE))
 
 

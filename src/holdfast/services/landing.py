@@ -87,7 +87,7 @@ def land(
     """Put files that are whole and durable into an open dataset, in one transaction, and say what became of each.
 
     A path that is there already with the same bytes is left as it is (P11), one with others is an error of that file.
-    `upload` ends with it. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
+    `upload` ends with it, unless nothing of it is in the dataset now. Raises NotFound, Conflict (the dataset is not open, or a limit), LostClaim.
     """
     with archive.database.transaction() as conn, Placing(folder_of(archive, dataset)) as placing:
         row = open_dataset(conn, dataset)
@@ -114,7 +114,7 @@ def land(
             _make_durable(placing, new)
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)
-        if upload:
+        if upload and any(outcome.error is None for outcome in outcomes):
             if not uploads.run(conn, "ended", id=upload["id"], attempt=upload["attempt"]):
                 raise LostClaim(what="this upload")
             release(conn, f"upload:{upload['id']}")
@@ -158,6 +158,7 @@ def _record(archive: Archive, conn: Connection, person: str, dataset: str, new: 
         conn, "insert", dataset=dataset, person=person, paths=[item.path for item in new],
         sizes=[item.size for item in new], mtimes=[item.mtime_ns for item in new], digests=[item.blake3 for item in new],
         kinds=[item.kind for item in new], targets=[item.target for item in new],
+        modes=[item.mode for item in new],
     )  # fmt: skip
     size = sum(item.size for item in new)
     filled = landed.run(conn, "filled", dataset=dataset, paths=sorted(_above(item.path for item in new)))
@@ -174,10 +175,9 @@ def _placed(placing: Placing, item: Arrived, known: dict[bytes, tuple[str, int, 
             item, error=Conflict(what=f"{printable(item.path)} is in the dataset already, with other content. Remove it first.")
         )  # fmt: skip
     try:
-        placing.put(item)
+        return Outcome(placing.put(item), new=True)
     except HoldfastError as error:
         return Outcome(item, error=error)
-    return Outcome(item, new=True)
 
 
 def start_writing(descriptor: int, offset: int, size: int) -> None:
@@ -260,7 +260,7 @@ def confirmed(conn: Connection, dataset: str, entries: Iterable[Entry]) -> Itera
             continue  # a call that was killed left it
         if not _is_as_added(entry, row):
             raise SourceChanged(path=printable(entry.path), what="was changed in the landing area")
-        yield entry
+        yield entry._replace(mode=row["mode"]) if entry.kind == "file" else entry
         row = next(rows, None)
     while row is not None and row["kind"] == "directory":
         yield _empty_folder(row)

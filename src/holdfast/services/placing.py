@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -20,6 +20,9 @@ from holdfast.model.entry import Kind
 from holdfast.model.names import printable
 from holdfast.packaging.folders import enter, open_folder
 
+LATEST: Final = (1 << 63) - 1  # nanoseconds before and after 1970 that a time can have
+PERMISSIONS: Final = 0o777  # that are kept of a file's mode
+USUAL_MODE: Final = 0o644  # of a file of which nobody said another
 _IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOTEMPTY})
 
 
@@ -37,6 +40,7 @@ class Arrived:
     blake3: bytes
     kind: Kind = "file"
     target: bytes = b""  # of a link; never followed
+    mode: int = USUAL_MODE  # of a file, for those to whom it is delivered
 
 
 class Placing:
@@ -58,10 +62,10 @@ class Placing:
         """Close the folder that was kept open."""
         self._close()
 
-    def put(self, item: Arrived) -> None:
-        """Give `item` its name; what has it already has no row, and is replaced.
+    def put(self, item: Arrived) -> Arrived:
+        """Give `item` its name and return it, a file with the time that the file system keeps of its own.
 
-        Raises Conflict (a folder or link is in the way), InvalidInput.
+        What has its name already has no row, and is replaced. Raises Conflict (a folder or link is in the way), InvalidInput.
         """
         folder, _, name = item.path.rpartition(b"/")
         try:
@@ -69,9 +73,8 @@ class Placing:
             times = (item.mtime_ns, item.mtime_ns)
             if item.kind == "directory":
                 os.utime(at, ns=times)
-                return
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=at)
+                return item
+            self._clear(name, at, item.path)
             if item.kind == "link":
                 os.symlink(item.target, name, dir_fd=at)
                 os.utime(name, ns=times, dir_fd=at, follow_symlinks=False)
@@ -79,15 +82,31 @@ class Placing:
                 os.utime(item.file, ns=times)
                 # Its bytes stay where they came in until its row is committed.
                 os.link(item.file, name, dst_dir_fd=at, follow_symlinks=False)
+                # Some keep whole seconds, or nothing after 2038. By its time one sees later that nobody touched the file.
+                item = replace(item, mtime_ns=os.stat(item.file).st_mtime_ns)
+            return item
         except OSError as error:
             raise _told(item, error) from error
 
+    def _clear(self, name: bytes, at: int, path: bytes) -> None:
+        """Remove what has a name and no row: a file, a link, or an empty folder."""
+        try:
+            os.unlink(name, dir_fd=at)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            os.rmdir(name, dir_fd=at)
+            self.touched.discard(self.root / os.fsdecode(path))
+
     def remove(self, path: bytes, kind: Kind) -> None:
-        """Remove a name if it is there; of a folder only when it is empty."""
+        """Remove a name if it is there, and the folders that it leaves empty; of a folder only when it is empty."""
         folder, _, name = path.rpartition(b"/")
         with suppress(OSError):
             at = self._folder(folder, make=False)
             os.rmdir(name, dir_fd=at) if kind == "directory" else os.unlink(name, dir_fd=at)
+            while folder:
+                folder, _, name = folder.rpartition(b"/")
+                os.rmdir(name, dir_fd=self._folder(folder, make=False))
 
     def _folder(self, path: bytes, *, make: bool) -> int:
         """Return a descriptor of a folder below the root. Raises OSError."""

@@ -40,13 +40,13 @@ def reserve(archive: Archive, conn: Connection, name: str, folder: Path, size: i
     area = area_of(archive, folder)
     conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"area:{area}"])
     row = reservations.first(conn, "reserved", area=area, id=name)
-    promised = int(row["bytes"]) if row else 0
+    promised, there = (int(row["bytes"]), int(row["there"])) if row else (0, 0)
     disk = os.statvfs(existing(folder))
-    room = disk.f_bavail * disk.f_frsize - int(disk.f_blocks * disk.f_frsize * _HEADROOM)
+    room = disk.f_bavail * disk.f_frsize - int(disk.f_blocks * disk.f_frsize * _HEADROOM) - (promised - there)
     if limit:
-        room = min(room, limit)
-    if size > room - promised:
-        raise NoSpace(area=folder, needed=size, free=max(room - promised, 0))
+        room = min(room, limit - promised)
+    if size > room:
+        raise NoSpace(area=folder, needed=size, free=max(room, 0))
     reservations.run(conn, "insert", id=name, area=area, bytes=size, lifetime=_LIFETIME)
 
 

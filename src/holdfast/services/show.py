@@ -162,12 +162,12 @@ def file(packed: Packed, package: str) -> File:
     """Return an entry as the wire carries it."""
     entry = packed.entry
     return File(
-        **_path(entry.path),
+        **_exact("path", entry.path),
+        **(_exact("target", entry.target) if entry.kind == "link" else {}),
         kind=entry.kind,
         size=entry.file_size,
         mtime=datetime.fromtimestamp(entry.mtime_ns / 1e9, UTC),
         mode=entry.mode,
-        target=printable(entry.target) if entry.kind == "link" else None,
         sha512=packed.file_digest.hex() or None,
         package=package,
     )
@@ -177,14 +177,16 @@ def _landed(row: Row) -> File:
     """Return a file of an open dataset."""
     mtime = datetime.fromtimestamp(row["mtime_ns"] / 1e9, UTC)
     return File(
-        **_path(bytes(row["path"])), kind=row["kind"], size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
-        target=printable(bytes(row["target"])) if row["kind"] == "link" else None, blake3=bytes(row["blake3"]).hex(),
+        **_exact("path", bytes(row["path"])), **(_exact("target", bytes(row["target"])) if row["kind"] == "link" else {}), kind=row["kind"], size=row["size"], mtime=mtime, mtime_ns=row["mtime_ns"],
+        mode=row["mode"] if row["kind"] == "file" else None,
+        blake3=bytes(row["blake3"]).hex(),
     )  # fmt: skip
 
 
-def _path(path: bytes) -> dict[str, Any]:
-    text = printable(path)
-    return {"path": text, "path_base64": None if text.encode() == path else base64.b64encode(path).decode()}
+def _exact(name: str, raw: bytes) -> dict[str, Any]:
+    """Return bytes as people read them, and exactly where that loses something."""
+    text = printable(raw)
+    return {name: text, f"{name}_base64": None if text.encode() == raw else base64.b64encode(raw).decode()}
 
 
 def files(archive: Archive, ident: str, *, prefix: bytes, after: bytes, limit: int) -> list[tuple[bytes, File]]:
@@ -239,14 +241,14 @@ def folder(archive: Archive, ident: str, *, path: bytes, after: bytes, limit: in
         base = path + b"/" if path else b""
         if _is_landing(row):
             return [
-                (name, _landed(item) if item else File(**_path(base + name[:-1]), kind="directory", size=0))
+                (name, _landed(item) if item else File(**_exact("path", base + name[:-1]), kind="directory", size=0))
                 for name, item in landing.children(conn, ident, path, after=after, limit=limit)
             ]
         found = listings.children(conn, ident, path, after=after, limit=limit)
         return [
             (name, file(_whole(conn, ident, packed), ""))
             if packed
-            else (name + b"/", File(**_path(base + name), kind=kind, size=0))
+            else (name + b"/", File(**_exact("path", base + name), kind=kind, size=0))
             for kind, name, packed in found
         ]
 

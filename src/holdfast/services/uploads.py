@@ -36,7 +36,7 @@ from holdfast.errors import (
 from holdfast.model.names import COMPONENT_LIMIT, check_relative, printable
 from holdfast.services.archive import Archive, contract
 from holdfast.services.landing import incoming, land, open_dataset, start_writing, within
-from holdfast.services.placing import Arrived
+from holdfast.services.placing import USUAL_MODE, Arrived
 from holdfast.services.reserve import FILE_COST, release, reserve
 
 DIGESTS: Final = ("sha256", "sha512", "sha1")  # that a client may send along; sha1, because tus requires it
@@ -82,8 +82,8 @@ def admit(archive: Archive, conn: Connection, row: Row, name: str, *, files: int
 
 def begin(
     archive: Archive, *, ident: str, person: str, dataset: str, path: bytes, length: int, mtime_ns: int | None,
-    metadata: str = "", resumable: bool, reuse: bool = False,
-    origin: bytes | None = None, one_file: bool = True,
+    mode: int = USUAL_MODE, metadata: str = "", resumable: bool, reuse: bool = False, origin: bytes | None = None,
+    one_file: bool = True,
 ) -> Row:  # fmt: skip
     """Begin an upload; with `reuse`, return the one that the same person has begun of the same file, unchanged since then.
 
@@ -107,7 +107,7 @@ def begin(
             return found
         admit(archive, conn, row, f"upload:{ident}", files=1, sizes=[length])
         keep = archive.settings.landing.keep if resumable else _BRIEF
-        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, **same)
+        made = uploads.first(conn, "insert", id=ident, resumable=resumable, keep=keep, origin=origin, mode=mode, **same)
     if made is None:
         raise NotFound(kind="upload", name=ident)
     return made
@@ -188,6 +188,14 @@ class Receiving:
         os.lseek(self._fd, self.received, os.SEEK_SET)
         self._whole = None if self.received else blake3()
 
+    def restart(self) -> None:
+        """Begin again with the first byte. Raises LostClaim."""
+        if self.received:
+            self._record(0)
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._whole = blake3()
+
     def write(self, parts: Sequence[bytes]) -> None:
         """Append bytes. Raises InvalidInput (more than were announced), NoSpace."""
         size = sum(map(len, parts))
@@ -238,18 +246,21 @@ class Receiving:
     def arrive(self) -> Arrived:
         """Put the file into its dataset when all of it is there.
 
-        Raises Conflict (not all is there, the dataset is not open, or the path has other content).
+        Raises Conflict (not all is there, the dataset is not open, or the path has other content). In the last case the
+        upload is over; one that the archive fetches stays, with its problem.
         """
         if self.received != self.row["length"]:
             raise Conflict(what=f"{self.received} of {self.row['length']} bytes have come. Send the others first.")
         file, mtime_ns = incoming(self.archive, self.ident), self.row["mtime_ns"]
         if mtime_ns is None:
             mtime_ns = os.fstat(self._fd).st_mtime_ns
-        arrived = Arrived(file, bytes(self.row["path"]), self.received, mtime_ns, self._digest())
+        arrived = Arrived(file, bytes(self.row["path"]), self.received, mtime_ns, self._digest(), mode=self.row["mode"])
         (outcome,) = land(
             self.archive, person=self.row["person"], dataset=self.row["dataset"], arrived=[arrived], upload=self.row
         )
         if outcome.error:
+            if self.row["origin"] is None:
+                end(self.archive, self.ident)
             raise outcome.error
         file.unlink(missing_ok=True)
         return arrived
@@ -277,6 +288,7 @@ def sweep(archive: Archive) -> None:
     files = list(folder.glob("*"))
     names = sorted({file.name.partition(".")[0] for file in files})  # UPLOAD.NUMBER is of a batch
     with archive.database.transaction() as conn:
+        uploads.run(conn, "renew", keep=archive.settings.landing.keep)
         for row in uploads.all(conn, "expired"):
             release(conn, f"upload:{row['id']}")
         unknown = {row["name"] for row in uploads.all(conn, "unknown", names=names)}

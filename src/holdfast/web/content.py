@@ -104,9 +104,9 @@ def bundle_answer(
     `chain` is one dataset or, the newest first, those whose union is wanted.
     `count` is that of a link: it is called once the bytes are there, and may raise.
     """
-    folders = content.select(archive, chain, paths, person=person)
-    if isinstance(folders, content.Away):
-        return _away(archive, folders, by_link=count is not None)
+    places = content.select(archive, chain, paths, person=person)
+    if isinstance(places, content.Away):
+        return _away(archive, places, by_link=count is not None)
     if count:
         count()
 
@@ -114,7 +114,7 @@ def bundle_answer(
         return content.entries(archive, chain, paths)
 
     def opened(dataset: str, packed: Packed) -> AbstractContextManager[int]:
-        return content.reading(folders[dataset], packed)
+        return content.reading(places[dataset], packed)
 
     headers = {**_SAFE, "Content-Disposition": f'attachment; filename="{name}.{form}"'}
     kind = f"application/{'x-tar' if form == 'tar' else 'zip'}"

@@ -79,7 +79,7 @@ def install(app: FastAPI) -> None:
         if isinstance(error, NotSignedIn):
             response.headers["WWW-Authenticate"] = "Basic" if isinstance(error, PasswordNeeded) else "Bearer"
         if isinstance(error, (Busy, DatabaseUnavailable)):
-            response.headers["Retry-After"] = "5"
+            response.headers["Retry-After"] = "1" if isinstance(error, Busy) else "5"
         if isinstance(error, TooManyAttempts):
             response.headers["Retry-After"] = str(error.details["seconds"])
         return response

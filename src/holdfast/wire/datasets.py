@@ -145,7 +145,8 @@ class File(Model):
     size: int
     mtime: datetime | None = None
     mode: int | None = None
-    target: str | None = None
+    target: str | None = Field(default=None, description="of a link, printable likewise")
+    target_base64: str | None = Field(default=None, description="its exact bytes, when they are not UTF-8")
     sha512: str | None = None
     package: str | None = None
     mtime_ns: int | None = Field(default=None, description="of a file in an open dataset")

@@ -2,10 +2,10 @@
 select path, size, mtime_ns, blake3, kind from landed where dataset = %(dataset)s and path = any(%(paths)s)
 
 -- insert --
-insert into landed (dataset, path, size, mtime_ns, blake3, kind, target, person)
-select %(dataset)s, path, size, mtime_ns, blake3, kind, target, %(person)s
+insert into landed (dataset, path, size, mtime_ns, blake3, kind, target, mode, person)
+select %(dataset)s, path, size, mtime_ns, blake3, kind, target, mode, %(person)s
 from unnest(%(paths)s::bytea[], %(sizes)s::bigint[], %(mtimes)s::bigint[], %(digests)s::bytea[], %(kinds)s::text[],
-  %(targets)s::bytea[]) as file (path, size, mtime_ns, blake3, kind, target)
+  %(targets)s::bytea[], %(modes)s::integer[]) as file (path, size, mtime_ns, blake3, kind, target, mode)
 
 -- in_use --
 -- Which of some folders have something in them.
@@ -18,7 +18,7 @@ delete from landed where dataset = %(dataset)s and kind = 'directory' and path =
 
 -- page --
 -- In path order, which is the order of their bytes; those at and below a prefix.
-select path, size, mtime_ns, blake3, kind, target from landed
+select path, size, mtime_ns, blake3, kind, target, mode from landed
 where dataset = %(dataset)s and path > %(after)s
   and (%(prefix)s::bytea = '' or path = %(prefix)s or (path >= %(below)s and path < %(beyond)s))
 order by path limit %(limit)s
@@ -35,7 +35,7 @@ with recursive child as (
       then substr(child.path, 1, %(skip)s + child.slash - 1) || '0'::bytea else child.path || '\x00'::bytea end
     order by path limit 1) as following
 )
-select path, size, mtime_ns, blake3, kind, target, slash from child limit %(limit)s
+select path, size, mtime_ns, blake3, kind, target, mode, slash from child limit %(limit)s
 
 -- remove --
 delete from landed where dataset = %(dataset)s and path = %(path)s returning size, kind

@@ -1,6 +1,8 @@
 -- reserved --
-select coalesce(sum(bytes), 0)::bigint as bytes from reservation
-where area = %(area)s and expires_at > now() and id <> %(id)s
+-- `there` are the bytes of these that are on the disk already.
+select coalesce(sum(bytes), 0)::bigint as bytes, coalesce(sum(upload.received), 0)::bigint as there
+from reservation left join upload on reservation.id = 'upload:' || upload.id
+where area = %(area)s and reservation.expires_at > now() and reservation.id <> %(id)s
 
 -- insert --
 insert into reservation (id, area, bytes, expires_at) values (%(id)s, %(area)s, %(bytes)s, now() + make_interval(secs => %(lifetime)s))
@@ -26,6 +28,8 @@ delete from reservation where expires_at <= now()
     select from copy where package = substr(reservation.id, 8) and state in ('planned', 'writing'))
   or id like 'request:%%' and not exists (
     select from request where id = substr(reservation.id, 9) and state in ('waiting', 'recalling'))
+  or id like 'upload:%%' and not exists (
+    select from upload where id = substr(reservation.id, 8) and ended_at is null)
 
 -- landed --
 update reservation set bytes = greatest((

@@ -1,7 +1,7 @@
 -- insert --
-insert into upload (id, dataset, person, path, length, mtime_ns, metadata, resumable, origin, expires_at)
-values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(metadata)s, %(resumable)s, %(origin)s,
-        now() + make_interval(secs => %(keep)s))
+insert into upload (id, dataset, person, path, length, mtime_ns, mode, metadata, resumable, origin, expires_at)
+values (%(id)s, %(dataset)s, %(person)s, %(path)s, %(length)s, %(mtime_ns)s, %(mode)s, %(metadata)s, %(resumable)s,
+        %(origin)s, now() + make_interval(secs => %(keep)s))
 returning *
 
 -- by_id --
@@ -33,6 +33,11 @@ delete from upload where id = %(id)s
 
 -- of_dataset --
 select * from upload where dataset = %(dataset)s and ended_at is null and expires_at > now() order by id
+
+-- renew --
+-- What the archive is to fetch waits until it has come or somebody ends it: it was promised, and nobody else brings it.
+update upload set expires_at = now() + make_interval(secs => %(keep)s)
+where origin is not null and ended_at is null and expires_at < now() + make_interval(secs => %(keep)s / 2)
 
 -- expired --
 -- Of those that are over, and of those that ended with the process that had them.

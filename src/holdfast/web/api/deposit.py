@@ -15,6 +15,7 @@ from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.names import printable
 from holdfast.services import batch, deposit, fetch, landing, show, uploads
+from holdfast.services.placing import LATEST, PERMISSIONS, USUAL_MODE
 from holdfast.services.rights import may, sight_aside, usable
 from holdfast.web.body import admitted, digests, receive
 from holdfast.web.caller import Caller, TheArchive
@@ -25,11 +26,17 @@ from holdfast.wire.datasets import DatasetDetail
 from holdfast.wire.deposit import AddedFile, Batch, Fetching, FetchWish, RefusedFile, Upload, UploadPage
 
 router = Router(tags=["deposit"])
+Permissions = Annotated[
+    str, Query(pattern="^[0-7]{3,4}$", description="its permissions when it is delivered, in octal as chmod has them")
+]
 T = TypeVar("T")
 _BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 _TAR = {"requestBody": {"required": True, "content": {"application/x-tar": {"schema": {"type": "string"}}}}}
 ModifiedAt = Annotated[
-    int | None, Query(ge=0, lt=1 << 63, description="when it was modified, in nanoseconds since 1970; none: now")
+    int | None,
+    Query(
+        ge=-LATEST, le=LATEST, description="when it was modified, in nanoseconds since 1970, negative before; none: now"
+    ),
 ]
 
 
@@ -46,12 +53,14 @@ async def add_file(
     archive: TheArchive,
     person: Caller,
     mtime_ns: ModifiedAt = None,
+    mode: Permissions = f"{USUAL_MODE:04o}",
 ) -> AddedFile:
     """Add one file to an open dataset; a digest in `Repr-Digest` or `Content-Digest` (sha-256, sha-512) is compared."""
     await run_in_threadpool(may, archive, person, "write", dataset)
     raw, wanted = path_of(request, "/files/"), digests(request.headers)
 
-    asked = {"person": person.name, "dataset": dataset, "path": raw, "length": _length(request), "mtime_ns": mtime_ns}
+    about = {"length": _length(request), "mtime_ns": mtime_ns, "mode": int(mode, 8) & PERMISSIONS}
+    asked = {"person": person.name, "dataset": dataset, "path": raw, **about}
     arrived = await _received(request, uploads.Receiving(archive, new_id(), wanted), asked, uploads.Receiving.arrive)
     return AddedFile(path=printable(raw), size=arrived.size, blake3=arrived.blake3.hex())
 

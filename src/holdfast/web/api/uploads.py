@@ -2,12 +2,13 @@
 """/uploads: resumable uploads, as tus 1.0 has them (creation, creation-with-upload, checksum, expiration, termination).
 
 `Upload-Metadata` says where the file goes: `dataset` and `filename` (a path in it; `relativePath`, which browsers give for a
-folder, counts more), and `mtime_ns` if it is known.
+folder, counts more), and, if known, `mtime_ns` and `mode` (permissions in octal).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from email.utils import format_datetime
 from typing import Final
 
@@ -16,12 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from holdfast.catalog.database import Row
-from holdfast.errors import Busy, Conflict, InvalidInput, NotFound, UploadDamaged
+from holdfast.errors import InvalidInput, NotFound, UploadDamaged
 from holdfast.model.entry import size_of
 from holdfast.model.ids import new_id
 from holdfast.model.rights import Person
 from holdfast.services import uploads
 from holdfast.services.archive import Archive
+from holdfast.services.placing import LATEST, PERMISSIONS, USUAL_MODE
 from holdfast.services.rights import may
 from holdfast.web import problems
 from holdfast.web.body import admitted, receive, unbase64
@@ -34,7 +36,8 @@ _ABOUT: Final = {"Tus-Resumable": VERSION}
 _BYTES: Final = "application/offset+octet-stream"
 _BODY: Final = {"requestBody": {"required": False, "content": {_BYTES: {"schema": {"type": "string"}}}}}
 _METADATA: Final = 16_384  # characters of Upload-Metadata
-_LATEST: Final = (1 << 63) - 1  # nanoseconds since 1970
+_MTIME: Final = re.compile(rb"-?[0-9]{1,20}")  # nanoseconds since 1970
+_MODE: Final = re.compile(rb"[0-7]{3,4}")
 _NOTE: Final = 64 << 20  # bytes after which it is noted how far an upload is
 
 
@@ -76,9 +79,11 @@ def _begun(archive: Archive, person: Person, length: int, metadata: str, *, reus
     dataset = known.get("dataset", b"").decode("ascii", "replace")
     may(archive, person, "write", dataset)
     path, mtime = known.get("relativePath") or known.get("filename") or b"", known.get("mtime_ns", b"")
+    mode = known.get("mode", b"")
     return uploads.begin(
         archive, ident=new_id(), person=person.name, dataset=dataset, path=path, length=length, resumable=True,
-        reuse=reuse,         mtime_ns=min(int(mtime[:20]), _LATEST) if mtime.isdigit() else None, metadata=metadata,
+        reuse=reuse, mtime_ns=max(min(int(mtime), LATEST), -LATEST) if _MTIME.fullmatch(mtime) else None,
+        mode=int(mode, 8) & PERMISSIONS if _MODE.fullmatch(mode) else USUAL_MODE, metadata=metadata,
     )  # fmt: skip
 
 
@@ -142,10 +147,7 @@ async def _take(request: Request, archive: Archive, row: Row, *, offset: int) ->
     """Append the body to an upload, and add the file to its dataset when it is whole; return how far it is."""
     wanted = _checksum(request.headers.get("upload-checksum", ""))
     receiving = uploads.Receiving(archive, row["id"], wanted)
-    try:
-        await run_in_threadpool(receiving.__enter__)
-    except Busy as error:
-        raise Conflict(what=error.sentence) from error
+    await run_in_threadpool(receiving.__enter__)
 
     def write(parts: list[bytes]) -> None:
         receiving.write(parts)
@@ -188,8 +190,9 @@ def _checksum(header: str) -> dict[str, bytes]:
 
 @router.delete("/uploads/{upload}", status_code=204, dependencies=[Tus], responses=responses(404, 409))
 def give_up(upload: str, archive: TheArchive, person: Caller) -> Response:
-    """End an upload and forget what was received of it."""
-    _own(archive, person, upload)
+    """End an upload and forget what was received of it: one's own, or into a dataset that one may write to."""
+    row = uploads.upload_row(archive, upload)
+    may(archive, person, "write", row["dataset"], by=("upload", upload))
     with uploads.Receiving(archive, upload):
         uploads.end(archive, upload)
     return Response(status_code=204, headers=_ABOUT)

@@ -23,6 +23,7 @@ create table landed (
     blake3    bytea       not null,                  -- of the bytes as they came; of a link, of its target
     kind      text        not null default 'file' check (kind in ('file', 'link', 'directory')),
     target    bytea       not null default '',       -- of a link
+    mode      integer     not null,                  -- of a file, as it will be delivered; in landing only we read it
     person    text        not null,
     at        timestamptz not null default now(),
     primary key (dataset, path)
@@ -38,6 +39,7 @@ create table upload (
     attempt    integer     not null default 0,       -- of the call that brings bytes; noting and ending need it (P7)
     received   bigint      not null default 0,       -- durable; what is in the file beyond does not count
     mtime_ns   bigint,
+    mode       integer     not null,
     metadata   text        not null default '',      -- as the client sent it; of what is fetched, by what it is known again
     origin     bytea,                                -- the archive fetches it: a path of its server, or an address
     problem    jsonb,                                -- why that waits
