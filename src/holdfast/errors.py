@@ -295,7 +295,7 @@ class SourceChanged(IntegrityError):
 
     code = "source-changed"
     template = "{path} {what} while it was being archived."
-    advice = "Nothing of this dataset was kept. Repeat when the folder is at rest."
+    advice = "It was not archived. Repeat when the folder is at rest."
 
 
 class SourceUnreadable(IntegrityError):
@@ -303,7 +303,7 @@ class SourceUnreadable(IntegrityError):
 
     code = "source-unreadable"
     template = "{path} cannot be read: {why}."
-    advice = "Nothing of this dataset was kept. Mend the file or its rights and repeat."
+    advice = "It was not archived. Mend the file or its rights and repeat."
 
 
 # ---- a person must act ----

@@ -262,8 +262,12 @@ def test_a_token_lives_as_long_as_it_was_made_for(make_site: Callable[..., Small
         assert {item["id"]: item["good"] for item in every}[made.json()["id"]] is False
 
 
-def test_a_token_never_outlives_the_one_that_made_it(api: httpx.Client) -> None:
+def test_a_token_outlives_that_of_a_login_only(api: httpx.Client) -> None:
     account(api)
+    signed_in = login(api)
+    made = post(api, "/tokens", bearer(signed_in), lifetime=300 * 86400)
+    assert made.json()["expires_at"] > signed_in.json()["expires_at"]
+    assert [answer.json()["kind"] for answer in (signed_in, made)] == ["login", "token"]
     first = login(api, lifetime=3600)
     second = post(api, "/tokens", bearer(first))
     third = post(api, "/tokens", bearer(second), lifetime=30 * 86400)

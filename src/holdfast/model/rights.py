@@ -100,7 +100,7 @@ class Person:
     groups: Mapping[str, Membership] = field(default_factory=dict)
     scopes: frozenset[Scope] = frozenset(SCOPES)
     token: str = ""  # its id
-    until: datetime | None = None  # when what was shown ends; None: never
+    until: datetime | None = None  # when what was shown ends; None: never, or somebody signed in for it
 
     @property
     def audiences(self) -> list[str]:

@@ -88,7 +88,7 @@ def finish_device(archive: Archive, handle: str, *, label: str, address: str) ->
         if credentials.first(conn, "end", digest=digest(handle)) is None:
             raise SignInFailed(what=_OVER)
     forgive(archive, _WHAT, name=None, address=address)
-    return _token(archive, found, label=label, kind="token", lifetime=None)
+    return _token(archive, found, label=label, kind="login", lifetime=None)
 
 
 def believe_proxy(archive: Archive, secret: str) -> None:
@@ -104,7 +104,7 @@ def by_certificate(archive: Archive, *, subject: str, issuer: str, label: str) -
         raise SignInFailed(what="You sent no certificate, or one that is not believed.")
     common = common_name(subject)
     found = Recognised("x509", issuer, subject, name=common, title=common)
-    return _token(archive, found, label=label, kind="token", lifetime=None)
+    return _token(archive, found, label=label, kind="login", lifetime=None)
 
 
 def credential_list(archive: Archive, name: str) -> list[Credential]:

@@ -46,11 +46,12 @@ def login(
 
     Raises NotSignedIn, TooManyAttempts, PasswordChangeNeeded, InvalidInput, NotAllowed (scopes beyond the role).
     """
+    kind = "token" if scopes or lifetime else "login"  # what was asked for as less makes nothing that is more
     if person := _in_directory(archive, name, password, address):
         with archive.database.transaction() as conn:
             return add_token(
                 archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
-                lifetime=lifetime,
+                lifetime=lifetime, kind=kind,
             )  # fmt: skip
     row = _proved(archive, name, password, address)
     if row["once_until"] is not None:
@@ -63,7 +64,7 @@ def login(
             raise SignInFailed(what=_WRONG)
         return add_token(
             archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
-            lifetime=lifetime,
+            lifetime=lifetime, kind=kind,
         )  # fmt: skip
 
 

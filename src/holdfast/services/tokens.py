@@ -40,7 +40,7 @@ def by_token(archive: Archive, secret: str, *, used_from: str) -> Person:
         if row["stale"]:
             tokens.run(conn, "used", id=row["token"], used_from=used_from)
     groups = {name: Membership(role, folder) for name, role, folder in row["groups"]}
-    return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"], row["expires_at"])
+    return Person(row["name"], row["role"], groups, frozenset(row["scopes"]), row["token"], row["until_at"])
 
 
 class Known:
@@ -104,7 +104,10 @@ def add_token(
 def another(
     archive: Archive, person: Person, *, label: str, scopes: Sequence[Scope], lifetime: float | None
 ) -> MadeToken:
-    """Make another token of who calls, never good for more or longer than the one shown. Raises InvalidInput, NotAllowed."""
+    """Make another token of who calls, never good for more than the one shown, nor, unless somebody signed in for that, for longer.
+
+    Raises InvalidInput, NotAllowed.
+    """
     chosen = list(scopes) or sorted(person.scopes & set(USABLE[person.role]), key=SCOPES.index)
     if beyond := set(chosen) - person.scopes:
         raise NotAllowed(action=f"make a token for {', '.join(sorted(beyond))} with one that is not good for it")

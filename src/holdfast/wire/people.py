@@ -73,7 +73,9 @@ class Token(Model):
 
     id: str
     person: str
-    kind: str = Field(description="token, session (of a browser), or folder (the one of the data folder)")
+    kind: str = Field(
+        description="login (somebody signed in), token, session (of a browser), or folder (the one of the data folder)"
+    )
     label: str
     scopes: list[str]
     created_at: datetime

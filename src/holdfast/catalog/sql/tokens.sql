@@ -1,7 +1,8 @@
 -- good --
 -- Who shows a token that is good, with the highest role in each group that somebody is in now, however it was got;
--- `stale`: its use was not noted for a minute.
-select person.name, person.role, token.id as token, token.scopes, token.expires_at,
+-- `stale`: its use was not noted for a minute; `until_at`: when what is made with it ends, null if somebody signed in for it.
+select person.name, person.role, token.id as token, token.scopes,
+  case when token.kind = 'token' then token.expires_at end as until_at,
   token.used_at is null or token.used_at < now() - interval '1 minute' as stale,
   coalesce((select json_agg(json_build_array(name, role, folder)) from (
     select distinct on ("group".name) "group".name, membership.role, "group".folder

@@ -83,7 +83,9 @@ def token_list(archive: TheArchive, person: Caller, of: str | None = None, *, en
 
 @router.post("/tokens", status_code=201, responses=responses())
 def add_token(wish: TokenWish, archive: TheArchive, person: Caller) -> MadeToken:
-    """Make another token, good for what the one shown is at most, and until that ends. The secret is in this answer only.
+    """Make another token, good for what the one shown is at most and, unless that is of a login, until it ends.
+
+    The secret is in this answer only.
 
     Repeating the call makes another token: the secret of the first is not kept, so it could not be told again.
     """

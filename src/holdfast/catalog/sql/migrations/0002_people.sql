@@ -34,7 +34,7 @@ create index credential_person on credential (person);
 create table token (
     id          text        primary key,
     person      text        not null references person (name),
-    kind        text        not null check (kind in ('folder', 'token', 'session')),  -- of the data folder; of a browser
+    kind        text        not null check (kind in ('folder', 'login', 'token', 'session')),  -- of the data folder; of a browser
     digest      bytea       not null unique,         -- SHA-256
     label       text        not null default '',
     scopes      text[]      not null,
