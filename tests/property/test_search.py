@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,6 +20,7 @@ from psycopg.types.json import Jsonb
 
 from holdfast.catalog import search
 from holdfast.catalog.database import Connection, Database
+from holdfast.catalog.embedded import EmbeddedPostgres
 from holdfast.catalog.migrate import migrate
 from holdfast.errors import InvalidInput
 from holdfast.model.conditions import All, Condition, Cone, Either, Has, Is, Like, Not, Range, Span, Words
@@ -272,26 +273,27 @@ def test_sorted_pages_hold_each_dataset_with_the_key_once(
     assert numbers == sorted(numbers, reverse=down)
 
 
-def test_pages_sorted_by_texts_are_whole_whatever_the_collation_of_the_database(postgres: str) -> None:
-    name = f"collated_{os.getpid()}"
-    with psycopg.connect(postgres, autocommit=True) as conn:  # as createdb makes it on a host whose locale is en_US
-        try:
-            conn.execute(f"create database {name} template template0 locale_provider icu icu_locale 'en-US'")
-        except psycopg.errors.FeatureNotSupported as error:
-            pytest.skip(f"{error}: the embedded PostgreSQL knows the collation C only")
+def test_pages_sorted_by_texts_are_whole_whatever_the_collation_of_the_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda _name: None
+    )  # the wheel's PostgreSQL has no ICU, the system's has
+    server = EmbeddedPostgres(tmp_path / "database", durable=False)
+    titles = ("apple", "Banana", "cherry", "Date", "elder", "Fig", "grape")
     try:
-        with psycopg.connect(make_conninfo(postgres, dbname=name), row_factory=dict_row) as conn:
+        with psycopg.connect(server.start(), autocommit=True) as conn:  # as createdb makes it where the locale is en_US
+            conn.execute("create database other template template0 locale_provider icu icu_locale 'en-US'")
+        with psycopg.connect(make_conninfo(server.dsn, dbname="other"), row_factory=dict_row) as conn:
             migrate(conn)
             conn.execute("insert into profile (name, version, body) values ('p', 1, '{}')")
-            titles = ("apple", "Banana", "cherry", "Date", "elder", "Fig", "grape")
             fill(conn, [plain(title) for title in titles])
             for down in (False, True):
                 found, _ = all_pages(conn, All(()), None, search.Order("title", descending=down))
                 title = {row["dataset"]: row["texts"]["title"] for row in conn.execute("select * from search")}
                 assert [title[ident] for ident in found] == sorted(titles, reverse=down)
     finally:
-        with psycopg.connect(postgres, autocommit=True) as conn:
-            conn.execute(f"drop database {name} with (force)")
+        server.stop()
 
 
 @pytest.mark.parametrize("down", [False, True])
