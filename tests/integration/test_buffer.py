@@ -12,7 +12,8 @@ from served import client_of
 
 from holdfast.client import Client
 from holdfast.errors import Conflict, InvalidInput, NotFound
-from holdfast.services import buffer, deliver, show, tapes
+from holdfast.services import buffer, deliver, tapes
+from holdfast.services.overview import overview
 from holdfast.services.planner import plan
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
@@ -305,7 +306,7 @@ def test_status_and_metrics_tell_how_full_it_is(make_site: Callable[..., SmallSi
     dataset = site.archive_folder({"x": sample(100_000)})
     site.drain()
     site.stage(dataset)
-    areas = {area.name: area for area in show.overview(site.archive).areas}
+    areas = {area.name: area for area in overview(site.archive).areas}
     assert (areas["buffer"].limit, areas["buffer"].mark) == (1_000_000, 900_000)
     assert areas["buffer"].used == 104_096
     assert (areas["staging"].mark, areas["staging"].used) == (50_000_000, 0)

@@ -15,9 +15,10 @@ from served import client_of
 
 from holdfast.cli.main import commands
 from holdfast.errors import Busy, HoldfastError, MediumFailed, NotFound
-from holdfast.services import drives, planner, show, tapes
+from holdfast.services import drives, planner, tapes
 from holdfast.services.check import want_check
 from holdfast.services.mounts import mounted
+from holdfast.services.overview import overview
 from holdfast.tape.faults import Fault
 from holdfast.tape.simulator import SimulatedLibrary
 from holdfast.testing.faults import sample
@@ -139,7 +140,7 @@ def test_a_drive_that_fails_with_sound_tapes_is_to_blame(site: SmallSite, client
     assert site.archive.library.drives_out() == {}
     metrics = {f.name: f.samples for f in text_string_to_metric_families(client.get("/api/v1/metrics").text)}
     assert {s.labels["drive"]: s.value for s in metrics["holdfast_drive_out"]} == {"D1": 0, "D2": 0}
-    assert sum(s.value for s in metrics["holdfast_drive_mounts"]) == show.overview(site.archive).mounts_last_day == 8
+    assert sum(s.value for s in metrics["holdfast_drive_mounts"]) == overview(site.archive).mounts_last_day == 8
     assert all(0 < s.value <= 1 for s in metrics["holdfast_drive_busy"])
 
 

@@ -15,8 +15,9 @@ from served import client_of
 from test_drives import run
 
 from holdfast.errors import Conflict, InvalidInput, MediumFailed
-from holdfast.services import planner, show, tapes
+from holdfast.services import planner, tapes
 from holdfast.services.mounts import mounted
+from holdfast.services.overview import overview
 from holdfast.tape.faults import Fault
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
@@ -79,7 +80,7 @@ def test_the_survey_notices_what_another_process_met(site: SmallSite) -> None:
 
 
 def _shown(site: SmallSite, client: httpx.Client, serial: str) -> None:
-    status = show.overview(site.archive)
+    status = overview(site.archive)
     assert [tape.serial for tape in status.tapes if tape.warned] == [serial]
     assert any("nearing media life" in error.sentence for error in status.errors)
     metrics = {f.name: f.samples for f in text_string_to_metric_families(client.get("/api/v1/metrics").text)}

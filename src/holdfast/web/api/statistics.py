@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from holdfast.services import show
 from holdfast.services import statistics as service
 from holdfast.services.archive import Archive
+from holdfast.services.overview import overview
 from holdfast.services.rights import may
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
@@ -94,37 +94,37 @@ class _Numbers(Collector):
         for name, field in Statistics.model_fields.items():
             text = field.description or name.replace("_", " ")
             yield GaugeMetricFamily(f"holdfast_{name}", text, value=getattr(found, name))
-        overview = show.overview(self._archive)
+        now = overview(self._archive)
         jobs = GaugeMetricFamily("holdfast_jobs", "jobs by queue and state", labels=["queue", "state"])
-        for queue in overview.queues:
+        for queue in now.queues:
             jobs.add_metric([queue.queue, "waiting"], queue.waiting)
             jobs.add_metric([queue.queue, "running"], queue.running)
         yield jobs
         requests = GaugeMetricFamily("holdfast_requests", "requests by state", labels=["state"])
-        for count in overview.requests:
+        for count in now.requests:
             requests.add_metric([count.state], count.count)
         yield requests
         drives = GaugeMetricFamily("holdfast_drive_loaded", "1 when a tape is in the drive", labels=["drive"])
-        for drive in overview.drives:
+        for drive in now.drives:
             drives.add_metric([drive.drive], int(drive.tape is not None))
         yield drives
         out = GaugeMetricFamily("holdfast_drive_out", "1 when the drive is out of use", labels=["drive"])
         busy = GaugeMetricFamily("holdfast_drive_busy", "share of 24 hours with a tape in the drive", labels=["drive"])
         mounts = GaugeMetricFamily("holdfast_drive_mounts", "mounts in the last 24 hours", labels=["drive"])
-        for drive in overview.drives:
+        for drive in now.drives:
             out.add_metric([drive.drive], int(drive.reason is not None))
             busy.add_metric([drive.drive], drive.busy)
             mounts.add_metric([drive.drive], drive.mounts_last_day)
         yield from (out, busy, mounts)
-        warned = sum(tape.warned for tape in overview.tapes)
+        warned = sum(tape.warned for tape in now.tapes)
         yield GaugeMetricFamily("holdfast_tapes_warned", "tapes that may be about to fail", value=warned)
         free = GaugeMetricFamily("holdfast_area_free", "free bytes of a disk area", labels=["area"])
-        for area in overview.areas:
+        for area in now.areas:
             free.add_metric([area.name], area.free)
         yield free
         used = GaugeMetricFamily("holdfast_area_used", "bytes that a disk area holds or has promised", labels=["area"])
         mark = GaugeMetricFamily("holdfast_area_mark", "bytes up to which a disk area is filled", labels=["area"])
-        for area in overview.areas:
+        for area in now.areas:
             used.add_metric([area.name], area.used)
             mark.add_metric([area.name], area.mark)
         yield used

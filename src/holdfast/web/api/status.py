@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Query
 
 from holdfast.services import show
+from holdfast.services.overview import overview
 from holdfast.services.rights import may
 from holdfast.web.api.datasets import Limit
 from holdfast.web.caller import Caller, TheArchive
@@ -36,7 +37,7 @@ def health(archive: TheArchive) -> Health:
 def status(archive: TheArchive, person: Caller) -> Status:
     """Tell queues, drives, tapes, areas, counts and the last errors."""
     may(archive, person, "operate")
-    return show.overview(archive)
+    return overview(archive)
 
 
 @router.get("/events", responses=responses(404))
