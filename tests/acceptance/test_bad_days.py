@@ -146,3 +146,11 @@ def test_p5_rebuild_and_up_on_a_new_folder(own: Up, tmp_path: Path) -> None:
     own.start()
     assert own.json("show", dataset)["file_list"] == files
     whole(own, dataset, tmp_path / "back")
+
+
+def test_it_ends_by_itself_as_soon_as_it_runs(own: Up) -> None:
+    for _ in range(2):
+        assert own.stop() == 0
+        own.start()
+    assert "is killed" not in own.told()
+    assert "is started again" not in own.told()

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import re
 import resource
+import threading
 import time
 from collections import Counter
 from functools import partial
@@ -116,6 +117,7 @@ def create_app(
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # behind a proxy, the way that it shows may not be encrypted
         telemetry={"tracing": False, "metrics": False, "logs": False},  # nobody is told of what nobody chose to tell
     )
     app.state.archive = archive
@@ -137,7 +139,14 @@ def serve(archive: Archive) -> None:
     # A client is a file, and so is what is sent to it; the usual 1,024 are for programs that still call select().
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    uvicorn.Server(server_config(create_app(archive), web)).run()
+    server = uvicorn.Server(server_config(create_app(archive), web))
+
+    def stop() -> None:  # asked for before the server listens to signals itself
+        archive.stopping.wait()
+        server.should_exit = True
+
+    threading.Thread(target=stop, name="stop", daemon=True).start()
+    server.run()
 
 
 def server_config(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -75,7 +75,7 @@ def _task(archive: Archive, kind: str, handler: Callable[[Archive, str], None]) 
 
 
 def run_worker(archive: Archive, *, queues: Sequence[str], slots: int) -> None:
-    """Work until SIGTERM or SIGINT, then end within seconds: what was under way is taken over by others."""
+    """Work until the archive is stopping, then end within seconds: what was under way is taken over by others."""
     asyncio.run(_run(archive, queues, slots))
     # Threads may still be in a system call; every job is safe to kill, so nobody waits for them.
     logging.shutdown()
@@ -84,7 +84,8 @@ def run_worker(archive: Archive, *, queues: Sequence[str], slots: int) -> None:
 
 async def _run(archive: Archive, queues: Sequence[str], slots: int) -> None:
     # Sync tasks run in the loop's default pool, whose size is otherwise unrelated to the slots.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(slots + 2))
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(slots + 2))
     app = application(archive)
     async with app.open_async():
         working = asyncio.ensure_future(
@@ -98,11 +99,10 @@ async def _run(archive: Archive, queues: Sequence[str], slots: int) -> None:
             )
         )
 
-        def stop() -> None:
-            archive.stopping.set()  # first, so that running jobs end at their next look
-            working.cancel()
+        def stop() -> None:  # which may have been asked for before the loop was there
+            archive.stopping.wait()
+            loop.call_soon_threadsafe(working.cancel)
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+        threading.Thread(target=stop, name="stop", daemon=True).start()
         with suppress(asyncio.CancelledError):
             await working
