@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 from answers import forget, rebuild
+from click.testing import CliRunner
 from psycopg.types.json import Jsonb
 
 from holdfast.catalog.queries import datasets
+from holdfast.cli.main import commands
 from holdfast.errors import Conflict
 from holdfast.services import deletion
 from holdfast.services.free import want_release
@@ -72,7 +74,25 @@ def test_a_dataset_is_kept_as_long_as_its_profile_promises(site: SmallSite, api:
     assert act(api, dataset).json()["state"] == "deleted"
 
 
-def test_two_persons_delete_where_the_profile_says(site: SmallSite, api: httpx.Client) -> None:
+def test_days_that_were_wished_for_never_shorten_those_of_the_profile(site: SmallSite, api: httpx.Client) -> None:
+    for days in (5, 100):
+        api.put(f"{PREFIX}/profiles/days-{days}", json={"terms": {"copies": 1, "keep_days": days}})
+    dataset = site.archive_folder({"a": b"a"}, profile="days-5", keep_days=10)
+    site.drain()
+    assert "as was wished for it" in planned(api, dataset)["obstacles"][0]
+    api.post(f"{PREFIX}/datasets/{dataset}/profile", json={"profile": "days-100"})
+    site.drain()
+    site.rows("update dataset set closed_at = closed_at - interval '11 days'")
+    assert "as its profile days-100 says" in act(api, dataset).json()["detail"]
+    site.rows("update dataset set closed_at = closed_at - interval '90 days'")
+    assert act(api, dataset).json()["state"] == "deleted"
+
+
+def test_two_persons_delete_where_the_profile_says(
+    site: SmallSite, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_URL", str(api.base_url).rstrip("/"))
+    monkeypatch.setenv("HOLDFAST_TOKEN", site.archive.settings.token_file.read_text().strip())
     api.put(f"{PREFIX}/profiles/two", json={"terms": {"copies": 1, "two_persons": True}})
     dataset = site.archive_folder({"a": b"a"}, profile="two")
     site.drain()
@@ -83,8 +103,12 @@ def test_two_persons_delete_where_the_profile_says(site: SmallSite, api: httpx.C
     assert act(api, dataset, "withdraw").json()["asked_by"] is None
     assert act(api, dataset, "withdraw").status_code == 200
     act(api, dataset)
-    act(api, dataset)
+    act(api, dataset, reason="another")
+    assert planned(api, dataset)["asked_reason"] == "made by mistake"
+    told = CliRunner().invoke(commands, ["delete", dataset]).output
+    assert "admin asked for it to be deleted: made by mistake\nAnother person" in told, "who confirms has to know what"
     deletion.confirm(site.archive, dataset, person="second")
+    assert "by admin and second: made by mistake" in CliRunner().invoke(commands, ["show", dataset]).output
     stone = planned(api, dataset)["tombstone"]
     assert (stone["person"], stone["confirmed_by"]) == ("admin", "second")
     assert act(api, dataset, "withdraw").status_code == 409

@@ -10,17 +10,12 @@ import os
 import shutil
 import subprocess
 import tarfile
-import threading
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from holdfast.errors import PasswordNeeded
-from holdfast.services import links
 from holdfast.testing.faults import sample
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
@@ -66,6 +61,26 @@ def test_a_file_comes_with_its_checksum_and_in_ranges(api: httpx.Client, dataset
         content(dataset, "a.txt"), headers={"If-None-Match": f'"x", "{hashlib.sha512(FILES["a.txt"]).hexdigest()}"'}
     )
     assert have.status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [("bytes=9999999-", 416), ("bytes=-0", 416), ("bytes=5-2", 400), ("bytes=a-b", 400), ("bytes=", 400)],
+)
+def test_ranges_that_cannot_be_had_are_problems(api: httpx.Client, dataset: str, asked: str, status: int) -> None:
+    answer = api.get(content(dataset, "sub/big.bin"), headers={"Range": asked})
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    assert answer.json()["status"] == status
+    assert answer.headers.get("content-range") == (f"bytes */{len(BIG)}" if status == 416 else None)
+    other = api.get(content(dataset, "a.txt"), headers={"Range": asked, "If-Range": '"other"'})
+    assert (other.status_code, other.content) == (200, b"hello\n")
+
+
+def test_who_has_a_file_is_told_so_however_it_is_asked(api: httpx.Client, dataset: str) -> None:
+    tag = api.head(content(dataset, "a.txt")).headers["etag"]
+    for known in (tag, f"W/{tag}", f'"x", W/{tag}', "*"):
+        assert api.get(content(dataset, "a.txt"), headers={"If-None-Match": known}).status_code == 304
+    assert api.get(content(dataset, "a.txt"), headers={"If-None-Match": 'W/"x"'}).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["nothing", "sub", "..", "sub/../a.txt", "", "%2e%2e/a.txt", "/a.txt", "a.txt/"])
@@ -166,6 +181,22 @@ def test_a_zip(api: httpx.Client, dataset: str) -> None:
         assert len(found.namelist()) == 3
 
 
+def test_no_two_files_have_one_name_in_a_zip(site: SmallSite, api: httpx.Client, tmp_path: Path) -> None:
+    names = {b"a\nb": b"break", b"a\\nb": b"backslash", b"caf\xe9": b"latin", b"caf\\xe9": b"text", b"\\": b"one"}
+    folder = os.fsencode(site.sources / "odd")
+    os.mkdir(folder)
+    for name, text in names.items():
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(text)
+    ident = site.register(site.sources / "odd")
+    site.drain()
+    answer = api.get(f"{PREFIX}/datasets/{ident}/bundle", params={"format": "zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as found:
+        assert len(set(found.namelist())) == len(names) + 1
+        found.extractall(tmp_path)
+    assert {path.read_bytes() for path in (tmp_path / ident).iterdir()} == set(names.values())
+    subprocess.run(["sha512sum", "--quiet", "-c", f"{ident}.sha512"], cwd=tmp_path, check=True)
+
+
 def test_a_file_that_is_not_right_any_more_ends_the_stream(site: SmallSite, api: httpx.Client, dataset: str) -> None:
     path = site.sources / "run" / "sub" / "big.bin"
     before = path.stat()
@@ -190,140 +221,6 @@ def test_p10_what_no_tape_has_any_more_is_said_and_the_rest_comes(site: SmallSit
     lost = api.get(content(ident, "bad"))
     assert (lost.status_code, "no readable copy of bad" in lost.json()["detail"]) == (404, True)
     assert api.get(f"{PREFIX}/datasets/{ident}/bundle").status_code == 404
-
-
-def link(api: httpx.Client, dataset: str, **wish: Any) -> dict[str, Any]:
-    answer = api.post(f"{PREFIX}/datasets/{dataset}/links", json=wish)
-    assert answer.status_code == 201, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
-
-
-def test_a_link_opens_what_it_is_for_and_nothing_else(api: httpx.Client, dataset: str) -> None:
-    address = link(api, dataset, path="sub", label="a referee")["address"]
-    api.headers.pop("Authorization")
-    shown = api.get(address).json()
-    assert [file["path"] for file in shown["files"]] == ["sub/big.bin", "sub/deep/c"]
-    assert api.get(f"{address}/content/sub/big.bin").content == BIG
-    for path in ("a.txt", "sub/../a.txt", "sub%2F..%2Fa.txt", "subway", ""):
-        assert api.get(f"{address}/content/{path.replace('..', '%2E%2E')}").status_code in {404, 422}
-    with tarfile.open(fileobj=io.BytesIO(api.get(f"{address}/bundle").content)) as tar:
-        assert sorted(tar.getnames()) == [f"{dataset}.sha512", f"{dataset}/sub/big.bin", f"{dataset}/sub/deep/c"]
-    assert api.get(f"{address}/checksums").text.count("\n") == 2
-
-
-def test_p8_a_link_to_what_is_on_tape_tells_nothing_of_the_request(
-    site: SmallSite, api: httpx.Client, dataset: str
-) -> None:
-    address = link(api, dataset, path="sub/deep")["address"]
-    gone(site)
-    wider = api.get(f"{PREFIX}/datasets/{dataset}/bundle").json()  # by who made the link, for more than it opens
-    for path in ("content/sub/deep/c", "bundle", "bundle?format=zip"):
-        answer = api.get(f"{address}/{path}", headers={"Authorization": ""})
-        assert (answer.status_code, answer.json()) == (202, {"state": "waiting"})
-        assert int(answer.headers["retry-after"]) > 0
-        assert wider["id"] not in str(answer.headers)
-    site.drain()
-    assert api.get(f"{address}/content/sub/deep/c", headers={"Authorization": ""}).status_code == 200
-
-
-def test_a_used_up_link_opens_nothing_more(site: SmallSite, api: httpx.Client, dataset: str) -> None:
-    made = link(api, dataset, most=1)
-    nobody = {"Authorization": ""}
-    assert api.get(f"{made['address']}/content/a.txt", headers=nobody).status_code == 200
-    assert api.get(made["address"], headers=nobody).status_code == 200  # who has just used it may go on
-    unknown = api.get(f"{PREFIX}/shared/nothing", headers=nobody)
-    gone(site)
-    for change in ("at = now() - interval '61 minutes'", "at = now(), address = '192.0.2.1'"):
-        site.rows("update link_use set " + change)
-        for path in ("", "/checksums", "/content/a.txt", "/content/sub/big.bin", "/bundle"):
-            answer = api.get(made["address"] + path, headers=nobody)
-            assert (answer.status_code, answer.text) == (404, unknown.text)
-    assert not site.rows("select id from request")
-
-
-def test_a_link_ends(site: SmallSite, api: httpx.Client, dataset: str) -> None:
-    token = api.headers["Authorization"]
-    made = {name: link(api, dataset, most=2) for name in ("used", "revoked", "expired", "orphan")}
-    nobody = {"Authorization": ""}
-    assert api.delete(f"{PREFIX}/links/{made['revoked']['id']}").json()["state"] == "ended"
-    site.rows("update link set expires_at = now() where id = %s", made["expired"]["id"])
-    site.rows("update link set created_by = 'gone' where id = %s", made["orphan"]["id"])
-    address = made["used"]["address"]
-    for path in ("a.txt", "a.txt", "sub/deep/c", "a.txt"):  # the same one again, as who resumes asks, is not counted
-        assert api.get(f"{address}/content/{path}", headers=nobody).status_code == 200
-    ended = api.get(f"{address}/content/sub/big.bin", headers=nobody)
-    unknown = api.get(f"{PREFIX}/shared/nothing", headers=nobody)
-    for name in ("revoked", "expired", "orphan"):
-        assert api.get(made[name]["address"], headers=nobody).text == unknown.text == ended.text
-    uses = api.get(f"{PREFIX}/links/{made['used']['id']}/uses", headers={"Authorization": token}).json()["items"]
-    assert [use["path"] for use in uses] == ["sub/deep/c", "a.txt"]
-    listed = api.get(f"{PREFIX}/datasets/{dataset}/links").json()["items"]
-    assert {item["id"]: item["state"] for item in listed} == {
-        made[name]["id"]: "good" if name == "orphan" else "ended" for name in made
-    }
-    assert all(item["secret"] is None for item in listed)
-
-
-def test_a_link_with_a_password_is_shut_after_too_many_wrong_ones(
-    site: SmallSite, api: httpx.Client, dataset: str
-) -> None:
-    made = link(api, dataset, password="correct horse")
-    assert made["has_password"]
-    assert "correct" not in str(site.rows("select * from link"))
-    address = made["address"]
-    with httpx.Client(base_url=api.base_url, timeout=30, trust_env=False) as stranger:
-        assert stranger.get(address).status_code == 401
-        assert stranger.get(address, auth=("", "correct horse")).status_code == 200
-        for _ in range(10):
-            assert stranger.get(address, auth=("", "wrong")).status_code == 401
-        assert stranger.get(address, auth=("", "correct horse")).status_code == 401
-        site.rows("update link set failed_at = now() - interval '11 minutes'")
-        assert stranger.get(address, auth=("", "wrong")).status_code == 401  # it begins anew: one does not shut it
-        assert stranger.get(address, auth=("", "correct horse")).status_code == 200
-
-
-def test_p8_guesses_at_a_link_are_counted_also_when_they_come_at_once(
-    site: SmallSite, api: httpx.Client, dataset: str
-) -> None:
-    address = link(api, dataset, password="correct horse")["address"]
-    secret = address.rpartition("/")[2]
-    begun, told = threading.Barrier(16), list[str]()
-    really = links.matches
-
-    def at_once(password: str, known: str) -> bool:
-        begun.wait(30)  # all have been let in, and none is counted
-        return really(password, known)
-
-    def guess(word: str) -> None:
-        try:
-            links.opened(site.archive, secret, word, address="")
-            told.append("good")
-        except PasswordNeeded as error:
-            told.append(error.sentence)
-
-    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(16) as pool:
-        patch.setattr(links, "matches", at_once)
-        list(pool.map(guess, ["wrong"] * 16))
-        assert sum("not the password" in sentence for sentence in told) == 10
-        assert sum("too many" in sentence for sentence in told) == 6
-    # The right one is not told either, when it comes behind them.
-    site.rows("update link set failures = 9")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(links, "matches", lambda *_: site.rows("update link set failures = 10, failed_at = now()") == [])
-        guess("correct horse")
-        assert "too many" in told[-1]
-
-
-def test_p8_only_who_manages_a_dataset_makes_links(api: httpx.Client, dataset: str) -> None:
-    made = link(api, dataset)
-    for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
-        for method, path in (
-            ("POST", f"/datasets/{dataset}/links"),
-            ("GET", f"/datasets/{dataset}/links"),
-            ("DELETE", f"/links/{made['id']}"),
-        ):
-            assert api.request(method, f"{PREFIX}{path}", headers=headers, json={}).status_code == 401
 
 
 def test_slow_readers_do_not_hold_up_others(api: httpx.Client, site: SmallSite) -> None:

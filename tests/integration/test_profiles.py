@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from served import client_of
 from test_deposit import tar_of
 from test_rights import person
 
 from holdfast.errors import InvalidInput
+from holdfast.model.entry import Entry
 from holdfast.model.ids import new_id
 from holdfast.model.profile import Profile, checked
+from holdfast.services import register
+from holdfast.services.free import _Release
 from holdfast.services.profiles import shipped
+from holdfast.services.scan import scan
 from holdfast.services.scrub import scrub
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
@@ -59,6 +65,11 @@ def test_the_shipped_ones_are_offered_and_can_be_read(api: httpx.Client) -> None
         {"cost_per_tb_year": -1},
         {"accept": [1]},
         {"release": "always"},
+        {"required": ["reject date fits:DATE-OBS"]},
+        {"required": ["reject string  a"]},
+        {"required": ["reject string a", "warn number a"]},
+        {"cost_per_tb_year": float("inf")},
+        {"cost_per_tb_year": float("nan")},
         {"colour": "red"},
         {"version": 3},
         {"name": "Not A Name"},
@@ -149,6 +160,53 @@ def test_more_copies_are_made_and_fewer_stay_when_those_are_proven(site: SmallSi
     changed = [(event.body["was"], event.body["profile"]) for event in site.events("dataset.profile-changed")]
     assert changed == [("copies-2", "copies-3"), ("copies-3", "copies-2"), ("copies-2", "copies-1")]
     assert change(api, dataset, "plain-twin-tape").status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason"),
+    [
+        ({"most_files": 1}, "takes at most 1 files; this would make 2"),
+        ({"most_bytes": 5}, "takes at most 5 bytes; this would make 6"),
+        ({"most_file_bytes": 3}, "sub/b has 4 bytes; the profile small takes files of at most 3"),
+        ({"accept": ["a"]}, "sub/b is no file for the profile small"),
+    ],
+)
+def test_limits_are_those_of_folders_too_and_of_the_profile_at_closing(
+    site: SmallSite, api: httpx.Client, terms: dict[str, Any], reason: str
+) -> None:
+    put(api, "small", **terms)
+    content = {"a": b"aa", "sub/b": b"bbbb"}
+    in_place, by_hand = site.archive_folder(content, profile="small"), site.open_dataset()
+    assert len(api.post(f"{PREFIX}/datasets/{by_hand}/files", content=tar_of(content)).json()["added"]) == 2
+    assert change(api, by_hand, "small").status_code == 200
+    assert api.post(f"{PREFIX}/datasets/{by_hand}/close").status_code == 202
+    site.drain()
+    for dataset, state in ((in_place, "deleted"), (by_hand, "open")):
+        found = site.show(dataset)
+        assert found.problem
+        assert (found.state, reason in found.problem.sentence) == (state, True), found.problem
+    assert site.staged() == []
+    assert change(api, by_hand, "twin-tape").status_code == 200
+    assert api.post(f"{PREFIX}/datasets/{by_hand}/close").status_code == 202
+    site.drain()
+    assert site.show(by_hand).safe_at
+
+
+def test_p9_nothing_waits_for_a_copy_that_the_new_profile_does_not_want(make_site: Callable[..., SmallSite]) -> None:
+    site = make_site(library__tapes=2)
+    with client_of(site) as api:
+        for number in (2, 3):
+            put(api, f"copies-{number}", copies=number)
+        dataset = site.archive_folder({"a": b"alpha"}, profile="copies-3")
+        site.drain(hurry=False)
+        assert live(site, dataset) == ["planned", "verified", "verified"]  # there is no third tape
+        assert not site.show(dataset).safe_at
+        change(api, dataset, "copies-2")
+        site.drain(hurry=False)
+    assert live(site, dataset) == ["verified", "verified"]
+    found = site.show(dataset)
+    assert (found.level, bool(found.safe_at), found.pending) == ("preserved", True, [])
+    assert site.staged() == []
 
 
 def test_p3_only_an_administrator_takes_protection_from_what_is_closed(site: SmallSite, api: httpx.Client) -> None:
@@ -270,3 +328,39 @@ def test_a_profile_may_say_that_the_source_stays(site: SmallSite, api: httpx.Cli
     site.drain()
     assert api.post(f"{PREFIX}/datasets/{dataset}/release", json={"apply": True}).status_code == 409
     assert site.show(by_hand).source_released_at  # landing is no source of anybody's
+
+
+@pytest.mark.parametrize("terms", [{"release": "never"}, {"copies": 3}])
+def test_p3_a_release_goes_by_the_profile_that_counts_when_it_removes(
+    site: SmallSite, api: httpx.Client, monkeypatch: pytest.MonkeyPatch, terms: dict[str, Any]
+) -> None:
+    put(api, "other", **terms)
+    dataset = site.archive_folder({"a": b"a"})
+    site.drain()
+    plan = _Release.plan
+
+    def plan_while_the_profile_changes(release: _Release) -> None:
+        plan(release)
+        assert change(api, dataset, "other").status_code == 200
+
+    monkeypatch.setattr(_Release, "plan", plan_while_the_profile_changes)
+    answer = api.post(f"{PREFIX}/datasets/{dataset}/release", json={"apply": True})
+    site.work()
+    assert api.get(f"{PREFIX}/releases/{answer.json()['id']}").json()["state"] == "failed"
+    assert (site.sources / "run" / "a").exists()
+
+
+def test_a_folder_is_cut_by_the_profile_that_counts_when_that_is_done(
+    site: SmallSite, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = site.archive_folder({"a": b"a", "b": b"b"})
+
+    def while_the_profile_changes(root: bytes) -> Iterator[Entry]:
+        yield from scan(root)
+        assert change(api, dataset, "plain-twin-tape").status_code == 200
+
+    monkeypatch.setattr(register, "scan", while_the_profile_changes)
+    site.work()
+    assert site.show(dataset).packages == []
+    site.drain()
+    assert {package.packaging for package in site.show(dataset).packages} == {"plain"}

@@ -151,9 +151,11 @@ def test_p9_when_staging_is_nearly_full_writing_goes_before_reading(make_site: C
     assert site.request(request).state == "delivered"
 
 
-@pytest.mark.parametrize("copies", [1, 3])
-def test_one_copy_or_three(make_site: Callable[..., SmallSite], copies: int) -> None:
-    site = make_site(library__drives="3")
+@pytest.mark.parametrize(("copies", "drives"), [(1, "3"), (3, "3"), (3, "2"), (4, "2"), (3, "LTO-8 x2, LTO-7 x2")])
+def test_one_copy_or_more_also_than_there_are_drives(
+    make_site: Callable[..., SmallSite], copies: int, drives: str
+) -> None:
+    site = make_site(library__drives=drives)
     site.rows(
         "insert into profile (name, version, body) select 'other', 1, body || "
         "jsonb_build_object('name', 'other', 'copies', %s::int) from profile where name = 'twin-tape'", copies,
@@ -162,3 +164,4 @@ def test_one_copy_or_three(make_site: Callable[..., SmallSite], copies: int) -> 
     site.drain()
     assert site.show(dataset).level == "preserved"
     assert len(set(site.tapes(dataset))) == copies
+    assert site.events("copy.problem") == []

@@ -52,9 +52,8 @@ def _tell(found: Deletion) -> None:
     for obstacle in found.obstacles:
         say(f"Not now: {obstacle}")
     if found.asked_by:
-        say(
-            f"{found.asked_by} asked for it to be deleted. Another person confirms: holdfast delete {found.dataset} --confirm"
-        )
+        say(f"{found.asked_by} asked for it to be deleted: {found.asked_reason}")
+        say(f"Another person confirms: holdfast delete {found.dataset} --confirm")
     elif not found.obstacles:
         say(f"Nothing was deleted. To delete it: holdfast delete {found.dataset} --apply --reason TEXT")
 

@@ -7,6 +7,7 @@ import click
 
 from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import give, moment, say, table
+from holdfast.cli.people import typed
 from holdfast.wire.links import LinkPage, LinkUses, NewLink
 
 _DAY = 86400  # seconds
@@ -32,7 +33,7 @@ def add(
     dataset: str, path: str, days: float, most: int | None, password: bool, label: str, as_json: bool, data: str
 ) -> None:
     """Make a link to dataset ID, or to a folder or file of it. It is shown once."""
-    word = click.prompt("Password", hide_input=True, confirmation_prompt=True) if password else None
+    word = typed("Password", again=True) if password else None
     wish = NewLink(path=path, seconds=days * _DAY, most=most, password=word, label=label)
     with connect(data) as client:
         found = client.add_link(dataset, wish)

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal, get_args, get_type_hints
 
 from holdfast.errors import InvalidInput
-from holdfast.model.metadata import KINDS, SEVERITIES, Required
+from holdfast.model.facts import nfc
+from holdfast.model.metadata import KINDS, RESERVED, SEVERITIES, Required, checked_key
 from holdfast.model.rights import SITE_ROLES
 
 GB: Final = 1_000_000_000
@@ -111,7 +113,7 @@ class Profile:
                     what=f"required = {text!r} is not as `reject number energy`: {' or '.join(SEVERITIES)}, then "
                     f"{', '.join(KINDS)}, then the key."
                 )
-            found.append(Required(key, kind, severity))  # type: ignore[arg-type]
+            found.append(Required(nfc(key), kind, severity))  # type: ignore[arg-type]
         return found
 
     def less_than(self, other: Profile) -> list[str]:
@@ -157,10 +159,23 @@ def checked(given: Mapping[str, Any]) -> Profile:
     for key, kind in (("packaging", Packaging), ("release", Release), ("open_to", Audience)):
         if getattr(made, key) not in get_args(kind):
             raise InvalidInput(what=f"{key} is {' or '.join(get_args(kind))}, not {getattr(made, key)!r}.")
-    _ = made.requirements
+    _check_required(made)
     if made.keep_days > made.longest_keep_days:
         raise InvalidInput(what="keep_days is more than longest_keep_days.")
     return made
+
+
+def _check_required(profile: Profile) -> None:
+    """Refuse what no dataset can have when it is closed. Raises InvalidInput."""
+    keys = [rule.key for rule in profile.requirements]
+    for key in keys:
+        checked_key(key)
+        if key.startswith(RESERVED):
+            raise InvalidInput(
+                what=f"{key} cannot be required: it comes from the files, which are read when the dataset is closed."
+            )
+        if keys.count(key) > 1:
+            raise InvalidInput(what=f"required names {key} twice.")
 
 
 def _check(key: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
@@ -169,7 +184,7 @@ def _check(key: str, value: Any, hint: Any, bounds: Mapping[str, Any]) -> None:
     right = {
         int: number and isinstance(value, int), float: number, bool: isinstance(value, bool),
     }.get(hint, _is_list(value) if hint == tuple[str, ...] else isinstance(value, str))  # fmt: skip
-    if not right:
+    if not right or (isinstance(value, float) and not math.isfinite(value)):
         raise InvalidInput(what=f"{key} = {value!r} is not a value of the right kind.")
     least, most = bounds.get("least"), bounds.get("most")
     if number and ((least is not None and value < least) or (most is not None and value > most)):

@@ -7,7 +7,7 @@ All decisions are taken one at a time (`allocation`, an advisory lock), so that 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,13 +16,18 @@ from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import copies, packages, requests, tapes
 from holdfast.errors import HoldfastError, NoTapeAvailable
 from holdfast.scheduling.allocation import Load, Room, Writing, choose, warranted
+from holdfast.scheduling.geometry import can
 from holdfast.services.archive import Archive, described
 from holdfast.services.twins import files_of
 
 # An index entry and the attributes of one file on the tape; bytes.
 _INDEX_ENTRY: Final = 4096
 _LOOK: Final = 1000  # packages of one look; what comes later in line is looked at later
+_TWINS: Final = 2  # copies that are written together, also where one drive is left: they wait for the other
 _FILES: Final = 200  # packages of one batch, after which the index is written (CTA flushes as often)
+
+
+AtOnce = Callable[[str], int]  # how many tapes of a media type can be written at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +65,33 @@ class Shelf:
             for row in rows
         }  # fmt: skip
 
-    def place(self, due: Due, *, ours: frozenset[str] = frozenset()) -> Due | None:
+    def place(self, due: Due, *, at_once: AtOnce, ours: frozenset[str] = frozenset()) -> Due | None:
         """Return the package with tapes for its copies; None when they have to wait for tapes that others write.
 
-        As many copies as can be had: one now is better than none (P10). `ours` are tapes that the caller holds. Raises
-        NoTapeAvailable when there is no room on any tape.
+        As many copies as can be had, and as drives can write `at_once`: one now is better than none (P10). `ours` are
+        tapes that the caller holds. Raises NoTapeAvailable when there is no room on any tape.
         """
         kept = [copy for copy in due.copies if copy["tape"] in self.rooms]
         if kept:  # what somebody who died began is ended on the same tapes
             serials = tuple(copy["tape"] for copy in kept)
             return None if self.busy & {*serials} - ours else replace(due, copies=kept, serials=serials)
         for count in range(len(due.copies), 0, -1):
-            if chosen := self._choose(due, count, self.busy - ours):
+            if chosen := self._choose(due, count, self.busy - ours, at_once):
                 return replace(due, copies=due.copies[:count], serials=chosen)
-            if self._choose(due, count, frozenset()):
+            if self._choose(due, count, frozenset(), at_once):
                 return None
         raise NoTapeAvailable(size=due.package["size"])
 
-    def _choose(self, due: Due, count: int, busy: frozenset[str]) -> tuple[str, ...]:
+    def _choose(self, due: Due, count: int, busy: frozenset[str], at_once: AtOnce) -> tuple[str, ...]:
         family, avoid = due.package["family"], due.package["used"]
-        return choose(
+        found = choose(
             self.rooms.values(), due.needed, count, family=family, open_pairs=self._open_pairs, busy=busy, avoid=avoid
         )
+        return found if found and count <= at_once(self.medium(found)) else ()
+
+    def medium(self, serials: Sequence[str]) -> str:
+        """Return the media type of tapes that were chosen together, which is one."""
+        return self.rooms[serials[0]].medium
 
     def take(self, due: Due) -> None:
         """Give away the room of a package, and remember the habit."""
@@ -107,9 +117,10 @@ def first_tapes(archive: Archive, conn: Connection) -> tuple[str, ...]:
     shelf, waiting = _look(archive, conn)
     if not waiting or not _worth_it(archive, conn, waiting, sessions=len(shelf.busy) // 2):
         return ()
+    at_once = _at_once(archive)
     for due in waiting:
         try:
-            placed = shelf.place(due)
+            placed = shelf.place(due, at_once=at_once)
         except NoTapeAvailable as error:
             waits(archive, conn, due, error)
             continue
@@ -122,18 +133,21 @@ def claim_batch(archive: Archive, conn: Connection, ours: Sequence[str]) -> list
     """Claim what is written to these mounted tapes next, until an index is due; [] when nothing fits any more."""
     shelf, waiting = _look(archive, conn, ours)
     batch: list[Due] = []
-    size = 0
+    if not waiting:
+        return []
+    size, at_once = 0, _at_once(archive)
     for due in waiting:
         if size >= archive.settings.write.sync or len(batch) >= _FILES:
             break
         try:
-            placed = shelf.place(due, ours=frozenset(ours))
+            placed = shelf.place(due, at_once=at_once, ours=frozenset(ours))
         except NoTapeAvailable as error:
             waits(archive, conn, due, error)
             continue
         if placed is None or not {*placed.serials} <= {*ours}:
             continue
-        if len(placed.copies) < len(due.copies) and not due.copies[0]["tape"]:
+        together = min(len(due.copies), at_once(shelf.medium(placed.serials)))
+        if len(placed.copies) < together and not due.copies[0]["tape"]:
             left = replace(due, copies=due.copies[len(placed.copies) :])
             waits(archive, conn, left, NoTapeAvailable(size=due.package["size"]))
         moved = [
@@ -158,7 +172,7 @@ def put_off(archive: Archive, conn: Connection, serials: Sequence[str] | None, e
     serials = list(shelf.rooms) if serials is None else serials
     for due in waiting:
         try:
-            placed = shelf.place(due, ours=frozenset(serials))
+            placed = shelf.place(due, at_once=lambda _: max(len(serials), _TWINS), ours=frozenset(serials))
         except NoTapeAvailable:
             continue
         if placed and {*placed.serials} <= {*serials}:
@@ -199,6 +213,13 @@ def writing_presses(archive: Archive, conn: Connection) -> bool:
         return False
     staged = packages.first(conn, "staged_bytes")
     return staged is not None and staged["bytes"] >= Writing().pressing * limit
+
+
+def _at_once(archive: Archive) -> AtOnce:
+    """Return how many tapes of a media type the drives write at once; of more copies, the others follow."""
+    out = archive.library.drives_out()
+    kinds = [kind for drive, kind in archive.library.drive_kinds().items() if drive not in out]
+    return lambda medium: max(sum(can(kind, medium, "write") for kind in kinds), _TWINS)
 
 
 def _worth_it(archive: Archive, conn: Connection, waiting: Sequence[Due], *, sessions: int) -> bool:

@@ -42,13 +42,13 @@ def plan(archive: Archive, dataset: str, *, sight: Sequence[str] | None = None) 
             packages=len(packages.all(conn, "of_dataset", dataset=dataset)), tapes=sorted(on_tape),
             obstacles=[] if gone else _obstacles(conn, row, sight), retained_until=retained_until(row),
             two_persons=contract(row).two_persons, asked_by=asked.get("person"),
-            tombstone=row["tombstone"] if gone else None,
+            asked_reason=asked.get("reason"), tombstone=row["tombstone"] if gone else None,
         )  # fmt: skip
 
 
 def retained_until(row: Row) -> datetime | None:
     """Return until when a dataset has to be kept, None when it may go at any time."""
-    days = row["keep_days"] if row["keep_days"] is not None else contract(row).keep_days
+    days = max(row["keep_days"] or 0, contract(row).keep_days)  # the profile may be another one by now
     closed: datetime | None = row["closed_at"]
     return closed + timedelta(days=days) if days and closed else None
 
@@ -62,7 +62,12 @@ def _obstacles(conn: Connection, row: Row, sight: Sequence[str] | None) -> list[
     found = []
     until, facts = retained_until(row), datasets.first(conn, "in_use", id=row["id"], sight=sight) or {}
     if until and facts["now"] < until:
-        found.append(f"It has to be kept until {until:%Y-%m-%d}, as its profile {row['profile']} says.")
+        who = (
+            f"its profile {row['profile']} says"
+            if (row["keep_days"] or 0) <= contract(row).keep_days
+            else "was wished for it"
+        )
+        found.append(f"It has to be kept until {until:%Y-%m-%d}, as {who}.")
     if facts["extended_by"]:
         found.append(f"Dataset {facts['extended_by']} extends it: delete that first.")
     elif facts["extended"]:

@@ -69,8 +69,6 @@ def _want(archive: Archive, conn: Connection, dataset: str, *, person: str, appl
     proof = _proof(conn, row)
     if row["source"] is None:
         raise Conflict(what=f"Dataset {dataset} has no source folder on this server.")
-    if contract(row).release == "never" and not row["landing"]:
-        raise Conflict(what=f"The source of dataset {dataset} stays: its profile {row['profile']} says so.")
     releases.run(
         conn, "insert", id=ident, site=archive.site, dataset=dataset, person=person, apply=apply, evidence=Jsonb(proof)
     )
@@ -79,8 +77,10 @@ def _want(archive: Archive, conn: Connection, dataset: str, *, person: str, appl
 
 
 def _proof(conn: Connection, row: Row) -> list[dict[str, Any]]:
-    """Return the evidence that every package has its proven copies. Raises Conflict when one has not."""
+    """Return the evidence that every package has its proven copies. Raises Conflict when one has not, or the source stays."""
     wanted = contract(row).copies
+    if contract(row).release == "never" and not row["landing"]:
+        raise Conflict(what=f"The source of dataset {row['id']} stays: its profile {row['profile']} says so.")
     proof = evidence(conn, dataset=row["id"])
     tapes_of: dict[str, set[str]] = {}
     for item in proof:
@@ -164,7 +164,9 @@ class _Release:
         """Remove the identical files, never more than were planned."""
         removed = self.row["removed"]
         with self.archive.database.transaction() as conn:
-            proof = _proof(conn, self.dataset)  # again: a copy may have been lost since the plan
+            # Again: a copy may have been lost since the plan, or the dataset been put under another profile.
+            conn.execute("select from dataset where id = %s for share", [self.dataset["id"]])
+            proof = _proof(conn, dataset_row(conn, self.dataset["id"]))
             if not releases.move(conn, "applying", to="applying", **self.key) and self.row["state"] != "applying":
                 raise LostClaim(what="this release")
             if self.row["state"] != "applying":

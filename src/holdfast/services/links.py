@@ -15,6 +15,7 @@ from holdfast.errors import InvalidInput, NotFound, PasswordNeeded
 from holdfast.identity.password import digest, hashed, matches
 from holdfast.model.names import check_relative, printable
 from holdfast.services.archive import Archive, dataset_row
+from holdfast.services.rights import still_may
 from holdfast.wire.links import Link, LinkUse, NewLink
 
 _SECRET: Final = 24  # bytes, 192 bits: cannot be guessed
@@ -62,13 +63,16 @@ def add(archive: Archive, dataset: str, wish: NewLink, *, path: bytes, person: s
         )  # fmt: skip
         events.add(conn, archive.site, "link.added", dataset=dataset, person=person, link=ident, path=printable(path))
         row = links.first(conn, "by_id", id=ident)
-    return _told(row or {}, secret)
+    return _told(row or {}, secret=secret)
 
 
 def of_dataset(archive: Archive, dataset: str) -> list[Link]:
     """Return all links of a dataset, the newest first, without their secrets."""
     with archive.database.reading() as conn:
-        return [_told(row) for row in links.all(conn, "of_dataset", dataset=dataset)]
+        rows = links.all(conn, "of_dataset", dataset=dataset)
+    makers = {row["created_by"] for row in rows}
+    able = {person for person in makers if still_may(archive, person, "manage", dataset)}
+    return [_told(row, able=row["created_by"] in able) for row in rows]
 
 
 def dataset_of(archive: Archive, link: str) -> str:
@@ -133,13 +137,15 @@ def use(archive: Archive, opening: Opening, *, path: bytes, address: str) -> Non
         raise NotFound(kind="link", name="like this, or it has ended")
 
 
-def _told(row: Row, secret: str = "") -> Link:
+def _told(row: Row, *, able: bool = True, secret: str = "") -> Link:
+    """Return what is told of a link; `able`: who made it may still make one."""
     now = datetime.now(UTC)
     ended = row["revoked_at"] is not None or row["expires_at"] <= now
     used_up = row["most"] is not None and row["downloads"] >= row["most"]
+    opens = "good" if able and row["of_state"] == "closed" else "suspended"
     keep = Link.model_fields.keys() - {"path", "has_password", "state", "secret", "address"}
     return Link(
         **{key: row[key] for key in keep}, path=printable(bytes(row["path"])), has_password=row["password"] is not None,
-        state="ended" if ended or used_up else "good", secret=secret or None,
+        state="ended" if ended or used_up else opens, secret=secret or None,
         address=f"/api/v1/shared/{secret}" if secret else None,
     )  # fmt: skip

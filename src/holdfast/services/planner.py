@@ -171,6 +171,7 @@ def _mend(archive: Archive, conn: Connection) -> None:
                 conn, archive.site, "package.lost", dataset=row["dataset"], package=row["package"], name=row["name"],
                 files=row["files"], bytes=row["payload"],
             )  # fmt: skip
+    copies.moved(conn, "surplus", to="retired")
     for row in copies.moved(conn, "surplus_proven", to="retired"):
         events.add(conn, archive.site, "copy.retired", dataset=row["dataset"], package=row["package"], tape=row["tape"])
     end_repacks(archive, conn)

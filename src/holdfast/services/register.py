@@ -16,8 +16,10 @@ from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, packages
 from holdfast.errors import (
     AlreadyArchived,
+    Conflict,
     HoldfastError,
     InvalidInput,
+    LostClaim,
     NotAllowed,
     OutsideRoots,
     TransientError,
@@ -30,7 +32,7 @@ from holdfast.model.profile import Profile
 from holdfast.model.rights import Person, allowed
 from holdfast.model.segments import cut
 from holdfast.services import deposit, landing, profiles
-from holdfast.services.archive import Archive, contract, described
+from holdfast.services.archive import Archive, contract, dataset_row, described
 from holdfast.services.groups import group_of_folder
 from holdfast.services.pack import fail_dataset
 from holdfast.services.rights import contributes
@@ -96,7 +98,7 @@ def confined(path: str, roots: Iterable[Path], *, kind: str, within: Sequence[st
 def survey(archive: Archive, dataset: str) -> None:
     """Record the file list of a dataset, cut it into packages and have them packed, in one transaction.
 
-    A source that cannot be archived ends the dataset, with the reason.
+    A source that cannot be archived, or that the profile does not take, ends the dataset, with the reason.
     """
     with archive.database.claim(f"survey:{dataset}") as held:
         if not held:
@@ -123,7 +125,7 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
     entries = scan(bytes(row["source"]))
     if row["landing"]:
         entries = landing.confirmed(conn, dataset, entries)
-    elif profile.accept:
+    if profile.accept or profile.most_file_bytes:  # also of what was added under another profile
         entries = map(partial(_fit, profile), entries)
     runs = cut(
         entries, limit=segment_limit(archive, profile), most=profile.segment_files,
@@ -137,6 +139,8 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
         totals[number] = _Total(counted.files, counted.bytes, file)
     if not totals:
         raise InvalidInput(what=f"{printable(row['source'])} is empty: there is nothing to archive.")
+    files, size = sum(total.files for total in totals.values()), sum(total.bytes for total in totals.values())
+    landing.within(profile, files=files, size=size, largest=0)
     for number, total in totals.items():
         name = medium_name(
             dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"],
@@ -148,7 +152,9 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
             name=name, files=total.files, payload=total.bytes,
         )  # fmt: skip
         jobs.defer(conn, "pack", package)
-    files, size = sum(total.files for total in totals.values()), sum(total.bytes for total in totals.values())
+    conn.execute("select from dataset where id = %s for update", [dataset])
+    if contract(dataset_row(conn, dataset)) != profile:  # all above goes by it
+        raise LostClaim(what=f"dataset {dataset}: it was put under another profile, and is looked at anew")
     if datasets.move(conn, "closing", to="closing", id=dataset, segments=len(totals), files=files, bytes=size):
         events.add(
             conn, archive.site, "dataset.closing", dataset=dataset, files=files, bytes=size, packages=len(totals)
@@ -159,6 +165,11 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
 def _fit(profile: Profile, entry: Entry) -> Entry:
     if entry.kind == "file" and not profile.accepts(entry.path):
         raise UnfitFile(path=printable(entry.path), profile=profile.name, patterns=", ".join(profile.accept))
+    if 0 < profile.most_file_bytes < entry.file_size:
+        raise Conflict(
+            what=f"{printable(entry.path)} has {entry.file_size:,} bytes; the profile {profile.name} takes files of at most "
+            f"{profile.most_file_bytes:,}. Ask for a profile that takes larger ones."
+        )
     return entry
 
 

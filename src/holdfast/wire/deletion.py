@@ -25,6 +25,7 @@ class Deletion(Model):
     retained_until: datetime | None = Field(description="not deleted before; none: at any time")
     two_persons: bool = Field(description="a second person has to confirm")
     asked_by: str | None = Field(description="who asked, and waits for somebody to confirm")
+    asked_reason: str | None = Field(description="and why")
     tombstone: dict[str, Any] | None = Field(description="what stays of a dataset that is deleted")
 
 

@@ -35,7 +35,10 @@ class Link(Model):
     dataset: str
     path: str
     label: str
-    state: str = Field(description="good or ended")
+    state: str = Field(
+        description="good; suspended: it opens nothing as long as the dataset is not closed, or who made the link does not manage "
+        "it; or ended"
+    )
     has_password: bool
     created_by: str
     created_at: datetime

@@ -153,7 +153,8 @@ where tape.serial = copy.tape and tape.state = 'repacking' and copy.state = any(
 returning copy.id, copy.package, copy.tape, package.dataset
 
 -- surplus --
--- Copies that nobody has begun to write and nobody wants any more: a tape was to be emptied, and is not.
+-- Copies that nobody has begun to write and nobody wants any more: a tape was to be emptied, and is not, or the dataset is
+-- under another profile.
 update copy set state = %(to)s where state = 'planned' and id in (
   select extra.id from copy as extra join package on package.id = extra.package join dataset on dataset.id = package.dataset
   join profile on profile.name = dataset.profile and profile.version = dataset.profile_version

@@ -3,10 +3,11 @@ insert into link (id, dataset, path, digest, password, label, created_by, expire
 values (%(id)s, %(dataset)s, %(path)s, %(digest)s, %(password)s, %(label)s, %(person)s, %(expires_at)s, %(most)s)
 
 -- of_dataset --
-select * from link where dataset = %(dataset)s order by created_at desc, id desc
+select link.*, dataset.state as of_state from link join dataset on dataset.id = link.dataset
+where dataset = %(dataset)s order by link.created_at desc, link.id desc
 
 -- by_id --
-select * from link where id = %(id)s
+select link.*, dataset.state as of_state from link join dataset on dataset.id = link.dataset where link.id = %(id)s
 
 -- good --
 -- A link that opens something; `shut`: too many wrong passwords lately. One that is used up, only for who just used it.
