@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -164,17 +165,22 @@ def test_a_link_in_the_place_of_a_file_or_folder_is_not_followed(site: SmallSite
     assert (found.values, report.read, report.failed) == ({}, 0, 2)
 
 
+def tried(site: SmallSite, tries: int) -> bool:
+    return site.ran.count("extract") == tries
+
+
 def test_p9_a_source_that_is_away_is_waited_for_and_its_place_is_not_told(site: SmallSite) -> None:
     dataset = packed(site, "fits/valid/20131104_183_dl3.fits")
     folder, away = site.sources / "run", site.sources / "away"
     folder.rename(away)
     for tries in (1, 2):
-        site.drain(hurry=False)
-        (pending,) = site.show(dataset).pending
+        site.drain(hurry=False, until=partial(tried, site, tries))
+        (pending,) = [item for item in site.show(dataset).pending if item.problem]
         assert pending.problem
         assert pending.problem.sentence == "Its folder cannot be opened: No such file or directory."
         assert (pending.problem.tries, pending.problem.who) == (tries, "operator")
         assert site.hurry() == 1
+    site.drain(hurry=False)
     assert site.show(dataset).level == "preserved"
     away.rename(folder)
     site.drain()
@@ -284,3 +290,11 @@ def test_keys_are_bounded_and_what_is_left_out_is_told(site: SmallSite) -> None:
     found, report = known(site, dataset)
     assert len(found.values) == 256
     assert report.note == "Only the first 256 keys were kept."
+
+
+def test_p10_a_number_that_is_too_large_for_its_unit_costs_only_the_unit(site: SmallSite) -> None:
+    cards = [*EMPTY, "TELESCOP= 'FACT'", "DIST    =                1E308 / [km] far away", "END"]
+    dataset = site.archive_folder({"a.fits": "".join(card.ljust(80) for card in cards).ljust(2880).encode()})
+    site.drain()
+    found, report = known(site, dataset)
+    assert (found.values, report.note) == ({"fits:TELESCOP": "FACT", "fits:DIST": 10**308}, "")

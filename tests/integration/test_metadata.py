@@ -263,6 +263,9 @@ def test_searches_are_kept_by_each_for_himself(site: SmallSite, api: httpx.Clien
         client.save_search("bad", "n >")
     client.forget_search("my runs")
     assert client.searches() == []
+    assert client.save_search("runs/of 2026?", "n > 3") == client.saved_search("runs/of 2026?")
+    client.forget_search("runs/of 2026?")
+    assert client.searches() == []
 
 
 def test_p5_typed_metadata_come_back_from_the_tapes(site: SmallSite) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.cli.values import pair
 from holdfast.errors import InvalidInput
+from holdfast.model.facts import facts
 from holdfast.model.metadata import (
     KEY_LIMIT,
     VALUE_LIMIT,
@@ -60,7 +62,7 @@ def test_each_value_has_one_form(given_value: Any, form: str) -> None:
         None, [], [1], {}, {"value": 1}, {"value": "1", "unit": "keV"}, {"value": True, "unit": "keV"}, math.nan, math.inf,
         10**400, {"value": 1, "unit": "kev flux"}, {"value": 1, "unit": ""}, {"date": "yesterday"}, {"date": "2026-13-01"},
         {"date": "2026-03-01T10:00:00"}, {"date": "0001-01-01T00:00:00+23:00"}, {"binary": "!"}, "a\0b", "\ud800",
-        "x" * (VALUE_LIMIT + 1), {"unknown": 1},
+        "x" * (VALUE_LIMIT + 1), {"unknown": 1}, {"value": 1e308, "unit": "km"},
     ],
 )  # fmt: skip
 def test_what_is_no_value_is_refused_with_its_key(value: Any) -> None:
@@ -112,7 +114,13 @@ def test_no_unit_hangs_or_escapes(text: str) -> None:
 
 
 def test_units_of_one_dimension_are_comparable() -> None:
-    for unit, other, factor in (("keV", "eV", 1000), ("h", "s", 3600), ("mm**2", "m2", 1e-6), ("counts/s", "1/s", 1)):
+    for unit, other, factor in (
+        ("keV", "eV", 1000),
+        ("h", "s", 3600),
+        ("mm**2", "m2", 1e-6),
+        ("counts/s", "1/s", 1),
+        ("Angstrom", "pm", 100),
+    ):
         one, two = in_base(1.0, unit), in_base(float(factor), other)
         assert one[0] == two[0]
         assert one[1] == pytest.approx(two[1])
@@ -120,6 +128,10 @@ def test_units_of_one_dimension_are_comparable() -> None:
     assert degrees(180.0, "arcmin") == pytest.approx(3.0)
     assert degrees(1.0, "keV") is None
     assert check_unit(" keV ") == "keV"
+    for sign, letter in (("\u2126", "\u03a9"), ("k\u2126", "k\u03a9"), ("\u212b", "\u00c5")):  # ohm, angstrom
+        assert check_unit(sign) == letter
+    # Of a logarithm: 10 dBm and 20 dBm are 10 mW and 100 mW, which no factor tells.
+    assert (in_base(20.0, "dBm"), in_base(-3.0, "dB")) == (("decibelmilliwatt", 20.0), ("decibel", -3.0))
     unknown = ["m**99999", "9**9**9", "m9^9**9", "m**9 **9 **9", "((((((", "__import__", "kevin", "a" * 63 + "!"]
     for unit in unknown:
         with pytest.raises(ValueError, match="is not a unit"):
@@ -140,3 +152,26 @@ def test_what_a_contract_wants_is_named_with_how_bad_its_lack_is() -> None:
         == []
     )
     assert kind_of({"binary": ""}) == "binary"
+
+
+def test_a_number_that_is_too_large_for_its_unit_is_found_as_the_text_that_it_is() -> None:
+    for text in ("1e308 m", "1e308 km", "1e999 m", "-1e305 nm Mm"):
+        found = facts({"title": text}, {"note": text})
+        assert found.texts == {"title": text, "note": text}
+        assert all(math.isfinite(number) for number in found.numbers.values())
+    far = {"value": 1e300, "unit": "rad"}
+    assert all(math.isfinite(number) for number in facts({}, {"ra": far, "dec": 1}).numbers.values())
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("12", 12), ("12.40", 12.4), ("-0.50", -0.5), ("1e5", 1e5), ("5e-7", 5e-7), ("+3", 3), (".5", 0.5), ("0", 0),
+        ("12.40 keV", {"value": 12.4, "unit": "keV"}), ("007", "007"), ("1e999", "1e999"), ("nan", "nan"), ("1_000", "1_000"),
+        ("1.2.3", "1.2.3"), ("12keV", "12keV"), ("", ""), ("true", True),
+    ],
+)  # fmt: skip
+def test_numbers_on_a_command_line_are_numbers_however_they_are_written(written: str, value: Any) -> None:
+    key, found = pair(f"k={written}")
+    assert (key, found, type(found)) == ("k", value, type(value))
+    assert pair(f"text:k={written}") == ("k", written)

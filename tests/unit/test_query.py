@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.errors import InvalidInput
 from holdfast.model.conditions import All, Cone, Either, File, Has, Is, Like, Not, Range, Words
+from holdfast.model.facts import NUMBER
 from holdfast.model.query import parse
 
 
@@ -46,6 +47,11 @@ def test_units_may_stand_behind_numbers_and_bounds_share_theirs() -> None:
     assert parse("x = 1 AND y = 2") == All((Range("x", "number", 1, 1), Range("y", "number", 2, 2)))
 
 
+def test_the_bytes_of_a_dataset_have_units_too() -> None:
+    assert parse("bytes >= 2 MB") == Range("bytes", NUMBER, low=pytest.approx(2e6, rel=1e-8))
+    assert parse("bytes < 2000000") == Range("bytes", NUMBER, high=2e6, high_in=False)
+
+
 def test_a_day_is_long_and_a_moment_is_not() -> None:
     day = parse("start = DATE('2026-03-01')")
     assert isinstance(day, Range)
@@ -75,9 +81,14 @@ def test_a_text_in_quotes_may_begin_with_a_number() -> None:
         ("a = 1; drop table x", "at character 6: 'a = 1' is followed by '; drop"),
         ("e > 12 keV AND f > 13 eV AND = 3", "at character 30"),
         ("x = 'open", "cannot be read at character 5"),
-        ("energy > '12 parsnip'", "unit that is not known"),
-        ("energy = 12 parsnip", "unit that is not known"),
-        ("energy IN (12 parsnip)", "unit that is not known"),
+        ("energy > '12 parsnip'", "not a unit that is known"),
+        ("energy = 12 parsnip", "not a unit that is known"),
+        ("energy IN (12 parsnip)", "not a unit that is known"),
+        ("length > 1e308 km", "more than can be compared"),
+        ("T_AFTER(start, '2026-03-01T10:00:00')", "where a date is wanted"),
+        ("T_BEFORE('yesterday', start)", "where a date is wanted"),
+        ("T_AFTER(start, 12 keV)", "where a date is wanted"),
+        ("T_DURING(start, INTERVAL('2026-03-01', 'now'))", "where a date is wanted"),
         ("start > DATE('2026-99-01')", "is not|has the date"),
         ("like(a)", "like with 1 values; it takes 2"),
         ("isnull()", "isNull with 0 values; it takes 1"),

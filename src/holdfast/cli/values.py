@@ -19,6 +19,8 @@ HELP: Final = (
     "Values are a number (12), a number with a unit (12.4 keV), true or false, or a text; date:KEY=2026-03-01T10:00:00Z "
     "is a date, binary:KEY=@FILE the bytes of a file, text:KEY=12 a text in any case."
 )
+# As in units, but for what begins with more zeros: 007 is the name of something.
+_PLAIN: Final = re.compile(r"[+-]?(?:(?:0|[1-9]\d*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _QUANTITY: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s+([A-Za-zµμΩÅ°%][\w/*^·%. -]*)")
 
 
@@ -54,7 +56,7 @@ def _typed(text: str) -> Any:
     """Return a number, also with a unit, where the text is one as people write them."""
     if text in {"true", "false"}:
         return text == "true"
-    if (number := _number(text)) is not None and str(number) == text:
+    if _PLAIN.fullmatch(text) and (number := _number(text)) is not None:
         return number
     if found := _QUANTITY.fullmatch(text.strip()):
         return {"value": _number(found[1]), "unit": found[2].strip()}

@@ -158,7 +158,7 @@ def _add_number(found: Facts, key: str, dimension: str, value: float) -> None:
 def _place(found: Facts, ra: Any, dec: Any) -> None:
     """Note where on the sky it is, when both angles are there."""
     east, north = _angle(ra), _angle(dec)
-    if east is None or north is None or not -90 <= north <= 90:  # noqa: PLR2004 - the poles
+    if east is None or north is None or not (math.isfinite(east) and -90 <= north <= 90):  # noqa: PLR2004 - the poles
         return
     found.numbers[RA], found.numbers[DEC] = east % 360, north
     found.terms.update((term("k", RA), *(cell(east % 360, north, size) for size in CELLS)))

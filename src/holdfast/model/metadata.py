@@ -21,7 +21,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, get_args
 
 from holdfast.errors import InvalidInput
-from holdfast.model.units import check_unit
+from holdfast.model.units import check_unit, in_base
 
 Kind = Literal["string", "number", "boolean", "date", "binary"]
 Severity = Literal["reject", "warn"]
@@ -190,7 +190,9 @@ def _quantity(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(unit, str):
         raise InvalidInput(what=f"{key}: a unit is a text.")
     try:
-        return {"value": _number(key, value["value"]), "unit": check_unit(unit)}
+        number, unit = _number(key, value["value"]), check_unit(unit)
+        in_base(float(number), unit)
+        return {"value": number, "unit": unit}
     except ValueError as error:
         raise InvalidInput(what=f"{key}: {error}") from error
 

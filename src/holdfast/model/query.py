@@ -24,6 +24,7 @@ LENGTH_LIMIT: Final = 4000  # characters
 _NESTING_LIMIT: Final = 100
 _PARTS_LIMIT: Final = 100  # conditions
 _LIST_LIMIT: Final = 1000  # values of one IN
+_BITS: Final = ("dimensionless", 8)  # what GB and the like are, and how many a byte has
 _STRING: Final = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"")
 _OUTSIDE: Final = re.compile(rf"({_STRING.pattern})|[^'\"]+")
 _OPERATORS: Final = re.compile(r"[=<>(]|\b(?:like|in|is|between)\b|\b(?:AND|OR|NOT|LIKE|IN|IS|BETWEEN)\b")
@@ -158,6 +159,8 @@ class _Reader:
         if isinstance(value, str):
             value = nfc(value)
         low_high = self._bounds(op, value)
+        if key == "bytes" and low_high and low_high[0] == _BITS[0]:  # 1 GB: the dataset's own number has no unit
+            low_high = NUMBER, low_high[1] / _BITS[1], low_high[2] / _BITS[1]
         if low_high is None:
             return Is(key, value) if op == "=" else _span(key, op, value)
         return _range(key, op, *low_high)
@@ -198,12 +201,24 @@ class _Reader:
         if ends is None or len(ends) != 2:  # noqa: PLR2004 - begin and end
             raise self._refuse(args[1], "has T_DURING with")
         key = self._key(args[0])
+        for end in ends:
+            self._check_date(end)
         parts = [self._compared(key, op, _date(end)) for op, end in zip((">=", "<="), ends, strict=True) if end != ".."]
         return All(tuple(parts)) if parts else Range(key, DATE)
 
     def temporal(self, op: str, args: list[Any]) -> Condition:
         """A key before or after a date."""
+        for arg in args:
+            self._check_date(arg)
         return self.compare(">" if op == "t_after" else "<", args)
+
+    def _check_date(self, value: Any) -> None:
+        """Raise InvalidInput for what is neither a key nor a date; '..' is an open end."""
+        if _key(value) is None and value != ".." and (self._bounds("", value) or ("",))[0] != DATE:
+            raise InvalidInput(
+                what=f"The query has {str(_date(value))[:40]!r} where a date is wanted: a day as '2026-03-01', or a moment with its "
+                "zone, as '2026-03-01T10:00:00Z'."
+            )
 
     def cone(self, _op: str, args: list[Any]) -> Condition:
         """A place on the sky."""
@@ -244,7 +259,9 @@ class _Reader:
                 raise InvalidInput(what=f"The query has the date {text[:40]!r}: {error}.") from None
             if op == "=" and "'" + text.replace("'", "''") + "'" in nfc(self._text):
                 return None
-            raise _at(self._text, max(self._text.find(text), 0), f"has a unit that is not known ({error})") from None
+            raise _at(
+                self._text, max(self._text.find(text), 0), f"has a number that cannot be compared ({error})"
+            ) from None
         if found is None and isinstance(value, dict):
             raise InvalidInput(what=f"The query has the date {text[:40]!r}, which is none.")
         return found

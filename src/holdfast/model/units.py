@@ -6,31 +6,41 @@ Pint knows the units. Loading it takes half a second, so it is loaded when the f
 
 from __future__ import annotations
 
+import math
 import re
+import unicodedata
 from functools import cache, lru_cache
 from threading import Lock
 from typing import Any, Final
 
 _LOADING: Final = Lock()
 _LIMIT: Final = 64  # characters of a unit
+_MOST: Final = 1e300  # in the base unit, so that sums of a few are still numbers
 # What units are made of; powers have one digit and no powers themselves, for pint computes what it is given.
 _UNIT: Final = re.compile(r"(?:1/)?(?:[A-Za-zµμΩÅ°%_*/·. ()]|(?:\*\*|\^|(?<=[A-Za-zµμΩÅ]))-?\d(?!\d| *(?:\*\*|\^)))+")
-_OURS: Final = ("photon = count", "shot = count", "pulse = count", "adu = [digital_unit] = ADU")
+# And how FITS and NeXus spell what pint has in small letters, or not at all.
+_OURS: Final = (
+    "photon = count", "shot = count", "pulse = count", "adu = [digital_unit] = ADU", "@alias angstrom = Angstrom = Angstroms",
+    "jansky = 1e-26 * watt / meter ** 2 / hertz = Jy",
+)  # fmt: skip
 _NUMBER: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 QUANTITY: Final = re.compile(rf"({_NUMBER})\s+(\S.{{0,{_LIMIT - 1}}})")
 
 
 def check_unit(unit: str) -> str:
     """Return a unit without blanks around it. Raises ValueError when it is not known."""
-    unit = unit.strip()
+    unit = unicodedata.normalize("NFC", unit).strip()  # there is an ohm, and an angstrom, beside the letters
     _factor(unit)
     return unit
 
 
 def in_base(value: float, unit: str) -> tuple[str, float]:
-    """Return the dimension, as one word, and the number in its base unit. Raises ValueError."""
+    """Return the dimension, as one word, and the number in its base unit. Raises ValueError, also for a number too large."""
     dimension, factor, offset = _factor(unit)
-    return dimension, value * factor + offset
+    base = value * factor + offset
+    if not abs(base) <= _MOST:
+        raise ValueError(f"{value:g} {unit} is more than can be compared with other units")
+    return dimension, base
 
 
 def degrees(value: float, unit: str) -> float | None:
@@ -49,12 +59,15 @@ def _factor(unit: str) -> tuple[str, float, float]:
     found: Any = _units()
     try:
         parsed = found.parse_units(_plain(unit))
-        zero, one = (found.Quantity(number, parsed).to_base_units() for number in (0.0, 1.0))
+        zero, one, two = (found.Quantity(number, parsed).to_base_units() for number in (0.0, 1.0, 2.0))
         dimension = re.sub(r"[\[\] ]", "", str(parsed.dimensionality))
     except Exception as error:  # pint raises errors of its own and of tokenize
         raise ValueError(f"{unit!r} is not a unit that is known, such as mm, keV or s") from error
     offset = float(zero.magnitude)
-    return dimension, float(one.magnitude) - offset, offset
+    factor = float(one.magnitude) - offset
+    if not math.isclose(float(two.magnitude), offset + 2 * factor, rel_tol=1e-9):
+        return str(parsed), 1.0, 0.0  # of a logarithm, as dBm: compared with the same unit only
+    return dimension, factor, offset
 
 
 def _plain(unit: str) -> str:
