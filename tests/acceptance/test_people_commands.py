@@ -108,7 +108,11 @@ def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:
     assert marie.run("whoami", HOLDFAST_TOKEN=made["secret"]).returncode == 3
     assert made["id"] in marie.run("token", "list", "--ended").stdout
     kept = marie.file.read_text()
-    assert "logged out" in marie.run("logout").stdout
+    other = marie.json("token", "add")
+    assert "logged out" in marie.run("logout", HOLDFAST_TOKEN=other["secret"]).stdout
+    assert marie.run("whoami", HOLDFAST_TOKEN=other["secret"]).returncode == 0, "logging out is of what login was given"
+    nobody = marie.run("logout", HOLDFAST_TOKEN=other["secret"])
+    assert (nobody.returncode, "did not log in" in nobody.stderr) == (2, True)
     assert json.loads(marie.file.read_text()) == {}
     [secret] = json.loads(kept).values()
     assert marie.run("whoami", HOLDFAST_TOKEN=secret).returncode == 3
@@ -117,6 +121,8 @@ def test_from_applying_to_logging_out(up: Up, marie: Somebody) -> None:
 def test_an_account_with_a_password_that_is_good_once(up: Up, tmp_path: Path) -> None:
     pierre = Somebody(up, tmp_path)
     once = up.json("admin", "person", "add", "pierre", "--role", "operator", "--title", "Pierre Curie")["password"]
+    again = up.run("admin", "person", "add", "pierre", "--role", "operator", "--title", "Pierre Curie").stdout
+    assert "its password stays" in again
     refused = pierre.run("login", "pierre", "--password-stdin", typed=once)
     assert (refused.returncode, "holdfast password" in refused.stderr) == (3, True)
     assert pierre.run("password", "pierre", "--password-stdin", typed=f"{once}\n{PASSWORD}\n").returncode == 0

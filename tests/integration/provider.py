@@ -23,11 +23,11 @@ _HERE = Path(__file__).parent.parent / "oidc"
 
 
 @contextmanager
-def provider(back: str) -> Iterator[str]:
-    """Yield the issuer of a provider that sends browsers back to `back`."""
+def provider(back: str, secret: str = "a-secret-that-only-two-know") -> Iterator[str]:
+    """Yield the issuer of a provider that sends browsers back to `back`, to an archive with this secret."""
     port = free_port()
     process = subprocess.Popen(
-        ["node", "provider.js", str(port), back],
+        ["node", "provider.js", str(port), back, secret],
         cwd=_HERE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,6 +31,22 @@ def test_guesses_for_one_name_count_together_however_it_is_written(make_site: Ca
         ]
         answers = [api.post(f"{PREFIX}/login", json={"name": name, "password": OTHER}) for name in names]
         assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429, 401]
+
+
+def test_who_has_the_password_is_not_shut_out_by_coming_often_at_once(make_site: Callable[..., SmallSite]) -> None:
+    with client_of(make_site(people__attempts=2)) as api, ThreadPoolExecutor(12) as pool:
+        wish = {"name": "marie", "title": "", "mail": "", "password": PASSWORD}
+        assert api.post(f"{PREFIX}/applications", json=wish).status_code == 202
+        assert api.post(f"{PREFIX}/people/marie/approve").status_code == 200
+
+        def login(password: str) -> int:
+            return api.post(f"{PREFIX}/login", json={"name": "marie", "password": password}).status_code
+
+        at_once = set(pool.map(login, [PASSWORD] * 24))
+        assert at_once == {201, 429}
+        assert login(PASSWORD) == 201
+        assert set(pool.map(login, [OTHER] * 24)) == {401, 429}
+        assert login(PASSWORD) == 429, "who has not, shuts it"
 
 
 def test_a_network_of_ipv6_is_one_address(make_site: Callable[..., SmallSite]) -> None:

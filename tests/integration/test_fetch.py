@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import ThreadingHTTPServer
 
 import pytest
 
@@ -16,6 +13,7 @@ from holdfast.errors import HoldfastError, InvalidInput, NotAllowed, NotFound, O
 from holdfast.services import fetch, landing, show, uploads
 from holdfast.services.landing import folder_of
 from holdfast.testing.faults import sample
+from holdfast.testing.hosts import Quiet, answering
 from holdfast.testing.site import SmallSite
 
 DATA = sample(3_000_000, "remote")
@@ -39,7 +37,7 @@ class Host(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Answer(BaseHTTPRequestHandler):
+class Answer(Quiet):
     server: Host
 
     def do_HEAD(self) -> None:
@@ -70,25 +68,10 @@ class Answer(BaseHTTPRequestHandler):
             self.wfile.write(self.server.data[start : start + self.server.cut if self.server.cut else None])
             self.close_connection = True
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-        """Say nothing."""
-
-
-@contextmanager
-def hosted() -> Iterator[Host]:
-    with Host() as host:
-        serving = threading.Thread(target=host.serve_forever)
-        serving.start()
-        try:
-            yield host
-        finally:
-            host.shutdown()
-            serving.join()
-
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    with hosted() as made:
+    with answering(Host()) as made:
         yield made
 
 

@@ -300,7 +300,8 @@ def test_a_table_of_proposals_is_taken_whole_or_not_at_all(site: SmallSite, api:
     events = len(site.events())
     for text, line, why in (
         ("proposal,title\n", 1, "columns"),
-        (good + "2026-3,x,,Otto,,,pi,,\n", 5, "name"),
+        (good + "2026-3,x,,Otto,,,pi,,\n", 5, "person: "),
+        (good + f"2026-3,x,,otto,{'o' * 201},,pi,,\n", 5, "name: "),
         (good + "2026-3,x,,otto,,,reader,,\n", 5, "no line with the role pi"),
         (good + "2026-2,Other,,otto,,,reader,,\n", 5, "another title"),
         (good + "2026-2,,,otto,,,pi,,\n", 5, "principal investigator"),

@@ -206,6 +206,10 @@ def test_there_is_always_an_administrator(api: httpx.Client) -> None:
     assert post(api, "/people/admin/set", role="member").status_code == 409
     assert post(api, "/people/admin/disable", reason="x").status_code == 409
     post(api, "/people", name="second", role="admin")
+    once = post(api, "/people/second/password").json()["password"]
+    assert post(api, "/people/admin/set", role="member").status_code == 409, "the other one may never come"
+    assert post(api, "/people/admin/disable", reason="x").status_code == 409
+    assert post(api, "/password", NOBODY, name="second", old=once, new=PASSWORD).status_code == 204
     assert post(api, "/people/admin/set", role="operator").json()["role"] == "operator"
     assert api.get(f"{PREFIX}/people").status_code == 403
 

@@ -75,6 +75,21 @@ def test_a_page_of_somebody_else_changes_nothing(signing: tuple[SmallSite, httpx
         assert client.post(f"{PREFIX}/tokens", json={}, headers=headers).status_code == status, headers
 
 
+def test_a_session_that_has_ended_is_no_better_or_worse_than_none(signing: tuple[SmallSite, httpx.Client, str]) -> None:
+    site, client, _ = signing
+    own = {"Origin": str(client.base_url).rstrip("/")}
+    browse(client, f"{PREFIX}/login/oidc", "marie")
+    site.rows("update token set revoked_at = now() where kind = 'session'")
+    site.archive.database.change = object()
+    assert client.get(f"{PREFIX}/datasets").status_code == 200, "of what is public"
+    assert client.get(f"{PREFIX}/whoami").status_code == 401
+    browse(client, f"{PREFIX}/login/oidc", "marie")
+    assert client.post(f"{PREFIX}/logout", headers=own).status_code == 204
+    assert not [name for name in client.cookies if name.startswith("holdfast_")]
+    said = client.get(BACK, params={"error": "access_denied"}).json()["detail"]
+    assert "access_denied" in said
+
+
 def test_a_link_signs_nobody_in_as_somebody_else(signing: tuple[SmallSite, httpx.Client, str]) -> None:
     _, client, _ = signing
     sent = client.get(f"{PREFIX}/login/oidc")
@@ -95,6 +110,8 @@ def test_somebody_signs_in_on_another_device(signing: tuple[SmallSite, httpx.Cli
     assert client.post(poll).status_code == 202
     with httpx.Client(trust_env=False, timeout=30) as phone:
         browse(phone, begun["address"], "pierre")
+    assert client.post(poll).status_code == 202, "the provider does not want to be asked again so soon"
+    site.rows("update sign_in set asked_at = now() - interval '5 seconds'")
     made = client.post(poll, params={"label": "a terminal"}).json()
     assert whoami(client, headers={"Authorization": f"Bearer {made['secret']}"})["name"] == "pierre"
     assert client.post(poll).status_code == 401
@@ -114,6 +131,14 @@ def test_a_provider_that_does_not_know_the_archive_is_told_of(
             answer = client.post(f"{PREFIX}/login/device")
     assert (answer.status_code, answer.json()["code"]) == (503, "unreachable")
     assert "client authentication failed" in answer.json()["detail"]
+
+
+def test_a_secret_may_have_any_characters(make_site: Callable[..., SmallSite]) -> None:
+    secret = "a+b%20c:d/e f=&"
+    with provider("http://127.0.0.1:1/back", secret) as issuer:
+        site = make_site(oidc__issuer=issuer, oidc__client="holdfast", oidc__secret=secret)
+        with client_of(site) as client:
+            assert client.post(f"{PREFIX}/login/device").status_code == 201
 
 
 def test_newcomers_are_refused_or_wait_when_the_settings_say_so(

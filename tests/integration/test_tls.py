@@ -154,6 +154,24 @@ def test_without_an_authority_no_certificate_is_asked_for(
         client.login_by_certificate()
 
 
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", "Https"])
+def test_whom_nobody_believes_is_told_no_password(
+    secured: Callable[..., SmallSite], authority: Authority, scheme: str
+) -> None:
+    with served(secured()) as port:
+        with Client(f"{scheme}://127.0.0.1:{port}") as stranger, pytest.raises(SettingsError, match="is not believed"):
+            stranger.login("marie", "correct horse battery staple")
+        with Client(f"{scheme}://127.0.0.1:{port}", ca=str(authority.file)) as known, pytest.raises(Refused):
+            known.login("marie", "correct horse battery staple")
+
+
+@pytest.mark.parametrize("token", ["hf_secret\n", "hf_secr\u00e9t", "hf secret"])
+def test_what_is_no_token_is_refused_and_not_repeated(token: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Client("http://127.0.0.1:1", token)
+    assert "secr" not in error.value.sentence
+
+
 def test_files_that_are_no_certificates_are_told(make_site: Callable[..., SmallSite], authority: Authority) -> None:
     good = authority.issue("/CN=x", server=True)
     locked = good.with_suffix(".locked")

@@ -2,14 +2,14 @@
 // An OpenID Connect provider for tests: whoever types a name is that person, and may have any password.
 import Provider from "oidc-provider";
 
-const [port, redirect] = process.argv.slice(2);
+const [port, redirect, secret] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 
 const provider = new Provider(issuer, {
   clients: [
     {
       client_id: "holdfast",
-      client_secret: "a-secret-that-only-two-know",
+      client_secret: secret,
       redirect_uris: [redirect],
       grant_types: ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"],
     },

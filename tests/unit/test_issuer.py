@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from holdfast.errors import NotSignedIn, Unreachable
 from holdfast.identity.jwt import Issuer
+from holdfast.testing.hosts import Quiet, answering
 from holdfast.testing.program import wait_for
 
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -39,7 +40,7 @@ class Server(ThreadingHTTPServer):
         return jwt.encode(body, _KEY, algorithm="RS256", headers={"kid": kid})
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(Quiet):
     """Says who it is, and which key it has."""
 
     server: Server
@@ -56,20 +57,12 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(json.dumps(told[self.path]).encode())
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever)
-    thread.start()
-    yield made
-    made.answers.set()
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with answering(Server()) as made:
+        yield made
+        made.answers.set()
 
 
 def refused(issuer: Issuer, token: str) -> str:

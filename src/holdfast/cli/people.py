@@ -11,11 +11,11 @@ import time
 
 import click
 
-from holdfast.cli.credentials import keep
+from holdfast.cli.credentials import keep, kept
 from holdfast.cli.options import address, client_of, connect, data_option, json_option, on_this_host
 from holdfast.cli.output import give, moment, say
 from holdfast.client import Client
-from holdfast.errors import InvalidInput, Refused
+from holdfast.errors import InvalidInput, Refused, SettingsError
 from holdfast.wire.people import Application, MadeToken
 
 stdin_option = click.option(
@@ -69,7 +69,7 @@ def login(
 def _on_device(client: Client) -> MadeToken:
     """Have somebody sign in with a browser, anywhere, and wait for it."""
     begun = client.begin_sign_in()
-    click.echo(f"Open {begun.address} in a browser, and confirm the code {begun.code}.", err=True)
+    say(f"Open {begun.address} in a browser, and confirm the code {begun.code}.", err=True)
     while (made := client.sign_in(begun.handle, label=f"holdfast login on {platform.node()}")) is None:
         time.sleep(begun.interval)
     return made
@@ -87,9 +87,11 @@ def _logged_in(url: str, made: MadeToken, *, as_json: bool) -> None:
 @json_option
 @data_option
 def logout(as_json: bool, data: str) -> None:
-    """Revoke the token that `login` was given, and forget it."""
+    """End the token that `login` was given, and forget it; tokens that were made meanwhile stay good."""
     url = address(data)
-    with connect(data) as client:
+    if (token := kept(url)) is None:  # not HOLDFAST_TOKEN, nor that of the data folder: nobody logged in for these
+        raise SettingsError(what=f"You did not log in to {url} with holdfast login.")
+    with client_of(url, token) as client:
         try:
             client.logout()
         except Refused as error:
@@ -158,14 +160,14 @@ def apply(name: str, title: str, mail: str, reason: str, from_stdin: bool, as_js
 def _ask(prompt: str, *, from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    return _typed(prompt)
+    return typed(prompt)
 
 
 def _ask_new() -> str:
-    return _typed("New password", again=True)
+    return typed("New password", again=True)
 
 
-def _typed(prompt: str, *, again: bool = False) -> str:
+def typed(prompt: str, *, again: bool = False) -> str:
     """Have a password be typed, unseen. Raises InvalidInput where there is no terminal for that."""
     try:
         os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY))
@@ -177,8 +179,8 @@ def _typed(prompt: str, *, again: bool = False) -> str:
 
 
 def _encrypted(url: str) -> str:
-    if not url.startswith("https:") and not on_this_host(url):
-        click.echo(f"holdfast: the way to {url} is not encrypted: who listens learns the password.", err=True)
+    if not url.lower().startswith("https:") and not on_this_host(url):
+        say(f"holdfast: the way to {url} is not encrypted: who listens learns the password.", err=True)
     return url
 
 

@@ -73,11 +73,16 @@ def _tell(found: Person, *, as_json: bool) -> None:
 @json_option
 @data_option
 def add(name: str, role: str | None, title: str | None, mail: str | None, as_json: bool, data: str) -> None:
-    """Make the account NAME, and a password for it that is good once."""
+    """Make the account NAME, and a password for it that is good once. Repeating it takes nobody's password away."""
     given = {"name": name, "role": role, "title": title, "mail": mail}
     wish = NewPerson.model_validate({key: value for key, value in given.items() if value is not None})
     with connect(data) as client:
-        client.add_person(wish)
+        found = client.add_person(wish)
+    if found.credentials:  # that it was made, and somebody logs in with it, may have been forgotten
+        _tell(found, as_json=as_json)
+        if not as_json:
+            say(f"It was there already, and its password stays; another one: holdfast admin person password {name}")
+        return
     _password(name, as_json=as_json, data=data)
 
 

@@ -60,7 +60,7 @@ def add(label: str, scopes: tuple[Any, ...], lifetime: float | None, as_json: bo
         give(made)
         return
     click.echo(made.secret)
-    click.echo(
+    say(
         f"Token {made.id}, good for {', '.join(made.scopes)} until {moment(made.expires_at)}. It is shown only now.",
         err=True,
     )
@@ -71,10 +71,14 @@ def add(label: str, scopes: tuple[Any, ...], lifetime: float | None, as_json: bo
 @json_option
 @data_option
 def revoke(ident: str, as_json: bool, data: str) -> None:
-    """End token ID for good."""
+    """End token ID for good, with all that were made with it."""
     with connect(data) as client:
         found = client.revoke_token(ident)
-    give(found) if as_json else say(f"Token {found.id} is good no more.")
+    give(found) if as_json else say(f"Token {found.id} is good no more{_with(found.others)}.")
+
+
+def _with(others: list[str]) -> str:
+    return f", nor what was made with it: {', '.join(others)}" if others else ""
 
 
 COMMANDS = (token,)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import httpx
 
 from holdfast.client.connection import Connection, segment
 from holdfast.model.rights import Scope
@@ -11,6 +14,7 @@ from holdfast.wire.people import (
     Application,
     Applied,
     DisableWish,
+    EndedToken,
     Login,
     MadeToken,
     NewPerson,
@@ -26,13 +30,17 @@ from holdfast.wire.people import (
 )
 from holdfast.wire.signin import Credential, CredentialPage, DeviceSignIn, NewCredential
 
+_PATIENCE: Final = 30.0  # seconds; who waits sits in front of it
+
 
 class People(Connection):
     """Persons and their tokens."""
 
     def login(self, name: str, password: str, *, label: str = "") -> MadeToken:
         """Return a token for name and password; this connection goes on with the one that it has."""
-        return self._post("/login", Login(name=name, password=password, label=label), MadeToken)
+        return self._understood(
+            MadeToken, self._sign_in("/login", Login(name=name, password=password, label=label)).content
+        )
 
     def login_by_certificate(self, *, label: str = "") -> MadeToken:
         """Return a token for the certificate of this connection."""
@@ -41,12 +49,21 @@ class People(Connection):
 
     def begin_sign_in(self) -> DeviceSignIn:
         """Begin to sign in with a browser on any device."""
-        return self._post("/login/device", None, DeviceSignIn)
+        return self._understood(DeviceSignIn, self._sign_in("/login/device", None).content)
 
     def sign_in(self, handle: str, *, label: str = "") -> MadeToken | None:
         """Return a token once somebody has signed in on the other device, None until then."""
-        response = self._call("POST", f"/login/device/{segment(handle)}", params={"label": label})
+        response = self._sign_in(f"/login/device/{segment(handle)}", None, params={"label": label})
         return self._understood(MadeToken, response.content) if response.content else None
+
+    def _sign_in(self, route: str, wish: Login | None, **how: Any) -> httpx.Response:
+        """Call what is busy for a moment when many sign in at once."""
+        content = wish.model_dump_json() if wish else None
+        headers = {"Content-Type": "application/json"}
+        response = self._patiently(lambda: self._http.post(route, content=content, headers=headers, **how), _PATIENCE)
+        if not response.is_success:
+            self._refuse(response)
+        return response
 
     def credentials(self, name: str) -> list[Credential]:
         """Return how a person is recognised."""
@@ -81,9 +98,9 @@ class People(Connection):
         """Make another token, good for so many seconds; its secret is in this answer only."""
         return self._post("/tokens", TokenWish(label=label, scopes=list(scopes), lifetime=lifetime), MadeToken)
 
-    def revoke_token(self, token: str) -> Token:
-        """End a token for good, by its id."""
-        return self._post(f"/tokens/{segment(token)}/revoke", None, Token)
+    def revoke_token(self, token: str) -> EndedToken:
+        """End a token for good, by its id, with all that were made with it."""
+        return self._post(f"/tokens/{segment(token)}/revoke", None, EndedToken)
 
     def apply(self, application: Application) -> Applied:
         """Ask for an account; needs no token."""

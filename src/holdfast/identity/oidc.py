@@ -10,20 +10,24 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlencode
+from typing import Any, Final, Literal, get_args
+from urllib.parse import quote_plus, urlencode
 
 import httpx
 
-from holdfast.errors import SignInFailed, Unreachable
-from holdfast.identity.jwt import Issuer
+from holdfast.errors import Busy, SignInFailed, Unreachable
+from holdfast.identity.jwt import Issuer, encrypted
 from holdfast.identity.recognised import Recognised, of_claims
 
 _TIMEOUT: Final = 10.0  # seconds
 _DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
-_WAITS: Final = frozenset({"authorization_pending", "slow_down"})
+_AT_ONCE: Final = 8  # of the 40 threads of a server: a provider that does not answer holds no more
+Waiting = Literal["authorization_pending", "slow_down"]  # RFC 8628, section 3.5
+_WAITING: Final[tuple[Waiting, ...]] = get_args(Waiting)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,18 @@ class Provider:
     def __init__(self, issuer: str, *, client: str, secret: str, scopes: str, groups: str) -> None:
         """`groups` is the name of the claim with the groups."""
         self._issuer = Issuer(issuer)
+        self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._client, self._secret, self._scopes, self._groups = client, secret, scopes, groups
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Let the caller ask the provider, unless enough others wait for its answers. Raises Busy."""
+        if not self._places.acquire(blocking=False):
+            raise Busy(what="The provider is being asked for others just now. Try again in a moment.")
+        try:
+            yield
+        finally:
+            self._places.release()
 
     def begin(self, redirect: str) -> Begun:
         """Return where to send a browser that shall come back to `redirect`. Raises Unreachable."""
@@ -87,10 +102,11 @@ class Provider:
             float(found.get("expires_in", 600)),
         )  # fmt: skip
 
-    def finish_device(self, device_code: str) -> Recognised | None:
-        """Return who signed in on another device, None as long as nobody did. Raises NotSignedIn, Unreachable."""
+    def finish_device(self, device_code: str) -> Recognised | Waiting:
+        """Return who signed in on another device, or that nobody did as yet. Raises NotSignedIn, Unreachable."""
         answer = self._token({"grant_type": _DEVICE, "device_code": device_code})
-        return None if answer.get("error") in _WAITS else self._who(answer)
+        waiting = next((one for one in _WAITING if one == answer.get("error")), None)
+        return waiting or self._who(answer)
 
     def _token(self, form: Mapping[str, str]) -> dict[str, Any]:
         return self._post(str(self._issuer.about()["token_endpoint"]), form)
@@ -114,11 +130,12 @@ class Provider:
         return found if found.get("sub") == claims["sub"] else {}
 
     def _post(self, url: str, form: Mapping[str, str]) -> dict[str, Any]:
-        return self._ask("POST", url, data=dict(form), auth=(self._client, self._secret))
+        who = (quote_plus(self._client), quote_plus(self._secret))  # RFC 6749, section 2.3.1
+        return self._ask("POST", url, data=dict(form), auth=who)
 
     def _ask(self, method: str, url: str, **how: Any) -> dict[str, Any]:
         try:
-            with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=url.startswith("https:")) as client:
+            with httpx.Client(timeout=_TIMEOUT, trust_env=False, verify=encrypted(url)) as client:
                 found = client.request(method, url, **how).json()
         except (httpx.HTTPError, ValueError) as error:
             raise Unreachable(url=url, why=str(error) or type(error).__name__) from error

@@ -40,7 +40,7 @@ def begin(archive: Archive, *, redirect: str, then: str, address: str) -> tuple[
     with archive.database.transaction() as conn:
         credentials.run(
             conn, "begin", digest=digest(begun.state), nonce=begun.nonce, verifier=begun.verifier, next=then,
-            device_code=None,
+            device_code=None, pause=0,
         )  # fmt: skip
     return begun.url, begun.state
 
@@ -49,40 +49,55 @@ def finish(archive: Archive, *, state: str, kept: str, code: str, redirect: str,
     """End a sign-in with a browser; return the session's token, and where to go.
 
     `kept` is what the browser kept, which must be the `state` that the provider gives back: nobody is signed in as somebody
-    else by a link. Raises NotSignedIn, Unreachable.
+    else by a link. Raises NotSignedIn, Unreachable, Busy.
     """
     if not hmac.compare_digest(state.encode(), kept.encode()):
         raise SignInFailed(what=_OVER)
-    with archive.database.transaction() as conn:
-        row = credentials.first(conn, "end", digest=digest(state))
-    if row is None:
-        raise SignInFailed(what=_OVER)
-    found = _provider(archive).finish(code, nonce=row["nonce"], verifier=row["verifier"], redirect=redirect)
+    provider = _provider(archive)
+    with provider.place():  # before it is over: who finds none comes again
+        with archive.database.transaction() as conn:
+            row = credentials.first(conn, "end", digest=digest(state))
+        if row is None:
+            raise SignInFailed(what=_OVER)
+        found = provider.finish(code, nonce=row["nonce"], verifier=row["verifier"], redirect=redirect)
     forgive(archive, _WHAT, name=None, address=address)
     return _token(archive, found, label="a browser", kind="session", lifetime=SESSION), row["next"]
 
 
 def begin_device(archive: Archive, *, address: str) -> DeviceSignIn:
-    """Begin a sign-in on another device. Raises SettingsError, TooManyAttempts, Unreachable."""
+    """Begin a sign-in on another device. Raises SettingsError, TooManyAttempts, Unreachable, Busy."""
     attempt(archive, _WHAT, name=None, address=address)
-    device, handle = _provider(archive).begin_device(), secrets.token_urlsafe(32)
+    provider, handle = _provider(archive), secrets.token_urlsafe(32)
+    with provider.place():
+        device = provider.begin_device()
     with archive.database.transaction() as conn:
         credentials.run(
-            conn, "begin", digest=digest(handle), device_code=device.device_code, nonce="", verifier="", next=""
-        )
+            conn, "begin", digest=digest(handle), device_code=device.device_code, pause=device.interval, nonce="",
+            verifier="", next="",
+        )  # fmt: skip
     return DeviceSignIn(
         handle=handle, address=device.address, code=device.user_code, interval=device.interval, expires=device.expires
     )
 
 
 def finish_device(archive: Archive, handle: str, *, label: str, address: str) -> MadeToken | None:
-    """Return a token for who signed in on another device, None as long as nobody did. Raises NotSignedIn, Unreachable."""
+    """Return a token for who signed in on another device, None as long as nobody did.
+
+    However often this is called, the provider is asked no more often than it wants to be. Raises NotSignedIn, Unreachable, Busy.
+    """
     with archive.database.transaction() as conn:
-        row = credentials.first(conn, "begun", digest=digest(handle))
-    if row is None or row["device_code"] is None:
+        row = credentials.first(conn, "ask", digest=digest(handle))
+    if row is None:
         raise SignInFailed(what=_OVER)
-    found = _provider(archive).finish_device(row["device_code"])
-    if found is None:
+    if not row["due"]:
+        return None
+    provider = _provider(archive)
+    with provider.place():
+        found = provider.finish_device(row["device_code"])
+    if not isinstance(found, Recognised):
+        if found == "slow_down":
+            with archive.database.transaction() as conn:
+                credentials.run(conn, "slower", digest=digest(handle))
         return None
     with archive.database.transaction() as conn:
         if credentials.first(conn, "end", digest=digest(handle)) is None:

@@ -16,14 +16,23 @@ from typing import Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import credentials, people, tokens
-from holdfast.errors import Conflict, InvalidInput, NotFound, PasswordChangeNeeded, SignInFailed, TooManyAttempts
+from holdfast.catalog.queries import credentials, people
+from holdfast.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PasswordChangeNeeded,
+    SignInFailed,
+    TooManyAttempts,
+    TransientError,
+)
 from holdfast.identity import ldap
 from holdfast.identity.password import hashed, made, matches, renewed, same
+from holdfast.identity.recognised import Recognised
 from holdfast.model.rights import Person, Scope
 from holdfast.services.archive import Archive
 from holdfast.services.signin import person_of
-from holdfast.services.tokens import add_token
+from holdfast.services.tokens import add_token, end_all
 from holdfast.wire.people import MadeToken, OncePassword
 
 _ADDRESS_SHARE: Final = 10  # times as many attempts from one address, behind which a whole institute may be
@@ -47,19 +56,22 @@ def login(
     Raises NotSignedIn, TooManyAttempts, PasswordChangeNeeded, InvalidInput, NotAllowed (scopes beyond the role).
     """
     kind = "token" if scopes or lifetime else "login"  # what was asked for as less makes nothing that is more
-    if person := _in_directory(archive, name, password, address):
-        with archive.database.transaction() as conn:
-            return add_token(
-                archive, conn, person=person["name"], role=person["role"], by=person["name"], label=label, scopes=scopes,
-                lifetime=lifetime, kind=kind,
-            )  # fmt: skip
-    row = _proved(archive, name, password, address)
-    if row["once_until"] is not None:
+    attempt(archive, "login", name=name, address=address)
+    try:
+        found = _in_directory(archive, name, password)
+    except TransientError:  # it compared nothing
+        forgive(archive, "login", name=name, address=address)
+        raise
+    row = None if found else _local(archive, name, password)
+    forgive(archive, "login", name=name, address=address)
+    if row and row["once_until"] is not None:
         raise PasswordChangeNeeded
-    secret = renewed(password, row["secret"])
+    secret = renewed(password, row["secret"]) if row else ""
+    person = person_of(archive, found) if found else None
     with archive.database.transaction() as conn:
-        credentials.run(conn, "used", id=row["id"], secret=secret)
-        person = people.first(conn, "by_name", name=row["person"])
+        if row:
+            credentials.run(conn, "used", id=row["id"], secret=secret)
+            person = people.first(conn, "by_name", name=row["person"])
         if person is None:
             raise SignInFailed(what=_WRONG)
         return add_token(
@@ -73,13 +85,15 @@ def change_password(archive: Archive, *, name: str, old: str, new: str, address:
 
     Raises NotSignedIn, TooManyAttempts, InvalidInput.
     """
-    row = _proved(archive, name, old, address)
+    attempt(archive, "login", name=name, address=address)
+    row = _local(archive, name, old)
+    forgive(archive, "login", name=name, address=address)
     if same(old, new):  # one that somebody else made would stay known to who made it
         raise InvalidInput(what="The new password is the old one. Choose another one.")
     secret = hashed(new)  # it costs as much as a login, so only for who proved to be the person
     with archive.database.transaction() as conn:
         credentials.run(conn, "set_local", name=row["person"], secret=secret, once=None)
-        ended = tokens.run(conn, "revoke_all", person=row["person"], **{"except": keep})
+        ended = end_all(conn, row["person"], but=keep)
         events.add(
             conn, archive.site, "person.password-changed", person=row["person"], name=row["person"], tokens=ended
         )
@@ -99,7 +113,7 @@ def give_password(archive: Archive, name: str, *, by: Person) -> OncePassword:
         if person["state"] != "active":
             raise Conflict(what=f"The account of {name} is {person['state']}. Approve or enable it first.")
         credentials.run(conn, "set_local", name=name, secret=secret, once=_ONCE)
-        ended = tokens.run(conn, "revoke_all", person=name, **{"except": by.token})
+        ended = end_all(conn, name, but=by.token)
         events.add(conn, archive.site, "person.password-given", person=by.name, name=name, tokens=ended)
     return OncePassword(name=name, password=password)
 
@@ -107,20 +121,24 @@ def give_password(archive: Archive, name: str, *, by: Person) -> OncePassword:
 def attempt(archive: Archive, what: str, *, name: str | None, address: str) -> None:
     """Count that somebody tries. Raises TooManyAttempts. The first refusal is told by an event."""
     settings = archive.settings.people
+    refused, admitted = 0.0, list[bytes]()
     with archive.database.transaction() as conn:
-        refused = 0.0
         for who, most in _counted(what, name, address, settings.attempts):
-            row = credentials.first(conn, "attempt", what=what, who=who, window=settings.attempts_window)
-            if row and row["count"] > most:
-                refused = max(refused, row["seconds"])
-            if row and row["count"] == most + 1:
+            row = credentials.first(conn, "attempt", what=what, who=who, window=settings.attempts_window, most=most)
+            if row is None or not row["refused"]:
+                admitted.append(who)
+                continue
+            refused = max(refused, row["seconds"])
+            if row["refused"] == 1:
                 known = name is not None and people.first(conn, "by_name", name=name) is not None
                 events.add(
                     conn, archive.site, "login.failed", what=what, name=name if known else None, address=address,
                     attempts=most,
                 )  # fmt: skip
+        if refused:  # by one of them: it counts for none
+            credentials.run(conn, "forgive", what=what, whos=admitted)
     if refused:
-        raise TooManyAttempts(seconds=round(refused))
+        raise TooManyAttempts(seconds=max(1, round(refused)))
 
 
 def forgive(archive: Archive, what: str, *, name: str | None, address: str) -> None:
@@ -141,20 +159,18 @@ def _counted(what: str, name: str | None, address: str, most: int) -> list[tuple
     return [*names, (_digest("address", _network(address)), most if what == "application" else most * _ADDRESS_SHARE)]
 
 
-def _in_directory(archive: Archive, name: str, password: str, address: str) -> Row | None:
+def _in_directory(archive: Archive, name: str, password: str) -> Recognised | None:
     """Return who has this name and password in the directory, if there is one and no local account has the name.
 
-    Raises NotSignedIn (no account here), TooManyAttempts, Unreachable.
+    Raises Unreachable, Busy.
     """
     if not archive.settings.ldap.url:
         return None
-    with archive.database.transaction() as conn:
-        if credentials.first(conn, "local", name=name):
-            return None
-    attempt(archive, "login", name=name, address=address)
-    found = ldap.recognise(archive.settings.ldap, name, password)
-    forgive(archive, "login", name=name, address=address)
-    return person_of(archive, found) if found else None
+    with archive.database.reading() as conn:
+        row = credentials.first(conn, "local", name=name)
+    if row and row["state"] == "active":  # who applies for a name keeps nobody out who has it in the directory
+        return None
+    return ldap.recognise(archive.settings.ldap, name, password)
 
 
 def _letters(name: str) -> str:
@@ -177,13 +193,11 @@ def _digest(kind: str, text: str) -> bytes:
     return hashlib.sha256(f"{kind}:{text}".encode("utf-8", "surrogatepass")).digest()
 
 
-def _proved(archive: Archive, name: str, password: str, address: str) -> Row:
-    """Return the credential of who knows its password. Raises NotSignedIn, TooManyAttempts."""
-    attempt(archive, "login", name=name, address=address)
-    with archive.database.transaction() as conn:
+def _local(archive: Archive, name: str, password: str) -> Row:
+    """Return the credential of who knows its password. Raises SignInFailed."""
+    with archive.database.reading() as conn:
         row = credentials.first(conn, "local", name=name)
     usable = row is not None and row["state"] == "active" and not row["over"]
     if not matches(password, row["secret"] if row and usable else None) or row is None:
         raise SignInFailed(what=_WRONG)
-    forgive(archive, "login", name=name, address=address)
     return row

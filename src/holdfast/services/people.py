@@ -7,13 +7,13 @@ from typing import Final
 
 from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
-from holdfast.catalog.queries import credentials, people, tokens
+from holdfast.catalog.queries import credentials, people
 from holdfast.errors import Conflict, NotFound
 from holdfast.identity.password import hashed
 from holdfast.model.rights import Person
 from holdfast.services.archive import Archive
 from holdfast.services.login import attempt
-from holdfast.services.tokens import admit_folder
+from holdfast.services.tokens import admit_folder, end_all
 from holdfast.wire import people as wire
 from holdfast.wire.people import Application, Applied, NewPerson, PersonChange, Self, Standing
 
@@ -25,7 +25,7 @@ def admit_admin(archive: Archive, secret: str) -> None:
     title = "The administrator of this archive"
     with archive.database.transaction() as conn:
         _insert(archive, conn, ADMIN, title=title, mail="", role="admin", state="active", reason="", by=ADMIN)
-        admit_folder(conn, person=ADMIN, secret=secret)
+        admit_folder(archive, conn, person=ADMIN, secret=secret)
 
 
 def whoami(archive: Archive, person: Person) -> Self:
@@ -111,7 +111,7 @@ def disable(archive: Archive, name: str, *, reason: str, by: str) -> wire.Person
         row = _row(conn, name)
         _keep_an_admin(conn, row)
         if people.move(conn, "state", to="disabled", name=name, was=row["state"], reason=reason, by=by):
-            tokens.run(conn, "revoke_all", person=name, **{"except": ""})
+            end_all(conn, name)
             events.add(conn, archive.site, "person.disabled", person=by, name=name, was=row["state"], reason=reason)
         return _told(_row(conn, name))
 
@@ -142,7 +142,10 @@ def change(archive: Archive, name: str, wish: PersonChange, *, by: str) -> wire.
 def _keep_an_admin(conn: Connection, row: Row) -> None:
     others = people.all(conn, "other_admins", name=row["name"])
     if row["role"] == "admin" and row["state"] == "active" and not others:
-        raise Conflict(what=f"{row['name']} is the only administrator. Make somebody else one first.")
+        raise Conflict(
+            what=f"{row['name']} is the only administrator who can sign in. Make somebody else one first, "
+            "who logs in once."
+        )
 
 
 def _insert(

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ from holdfast.wire.groups import Changes, Collaborator, GroupChange, GroupName, 
 from holdfast.wire.people import NewPerson
 
 COLUMNS: Final = ("proposal", "title", "folder", "person", "name", "mail", "role", "from", "until")
+# How a table calls what a person is told by.
+_COLUMN: Final = {"name": "person", "title": "name", "from_at": "from", "until_at": "until"}
 _INVESTIGATOR: Final = "pi"  # in the column `role`
 _LAST_DAY: Final = timedelta(days=1)  # counts whole
 _NAME: Final[TypeAdapter[str]] = TypeAdapter(GroupName)
@@ -104,7 +107,7 @@ def _proposals(text: str) -> dict[str, tuple[int, Proposal]]:
     begun: dict[str, int] = {}
     told: dict[str, dict[str, Any]] = {}
     for line, row in _rows(text):
-        with _at_line(line):
+        with _at_line(line, _COLUMN):
             name = row["proposal"]
             begun.setdefault(name, line)
             proposal = told.setdefault(name, {"title": "", "folder": "", "collaborators": []})
@@ -156,12 +159,13 @@ def _day(text: str) -> datetime | None:
 
 
 @contextmanager
-def _at_line(line: int) -> Iterator[None]:
-    """Have what is wrong be told with the number of its line."""
+def _at_line(line: int, columns: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+    """Have what is wrong be told with the number of its line, and the name of its column where that is another one."""
     try:
         yield
     except ValidationError as error:
-        why = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        told = [(".".join(map(str, item["loc"])), item["msg"]) for item in error.errors()]
+        why = "; ".join(f"{columns.get(where, where)}: {what}" for where, what in told)
         raise InvalidInput(what=f"Line {line}: {why}. Nothing was changed.") from None
     except (ValueError, OverflowError) as error:
         raise InvalidInput(what=f"Line {line}: {error}. Nothing was changed.") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import unicodedata
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Final
@@ -40,16 +41,27 @@ def person_of(archive: Archive, found: Recognised) -> Row:
 
     Raises NotSignedIn when there is none that may be used.
     """
-    with archive.database.transaction() as conn:
-        row = credentials.first(conn, "of_other", kind=found.kind, issuer=found.issuer, subject=found.subject)
-        row = row or _newcomer(archive, conn, found)
-        if row and row["state"] == "active":
-            if found.kind in _CLAIMING:
+    with archive.database.reading() as conn:  # of a JWT, this is for each call
+        row = _known(conn, found)
+    if row is None:
+        with archive.database.transaction() as conn:
+            credentials.run(conn, "coming", kind=found.kind, issuer=found.issuer, subject=found.subject)
+            row = _known(conn, found) or _newcomer(archive, conn, found)
+    if row and row["stale"]:
+        with archive.database.reading() as conn:
+            credentials.run(conn, "shown", id=row["credential"])
+    if row and row["state"] == "active":
+        if found.kind in _CLAIMING:
+            with archive.database.transaction() as conn:
                 _keep_groups(archive, conn, row["name"], found)
-            return row
+        return row
     if row is None or row["state"] == "disabled":
         raise SignInFailed(what=_NOT_HERE)
     raise SignInFailed(what=_NOT_YET)
+
+
+def _known(conn: Connection, found: Recognised) -> Row | None:
+    return credentials.first(conn, "of_other", kind=found.kind, issuer=found.issuer, subject=found.subject)
 
 
 def by_jwt(archive: Archive, token: str) -> Person:
@@ -100,12 +112,14 @@ def _newcomer(archive: Archive, conn: Connection, found: Recognised) -> Row | No
         events.add(conn, archive.site, "person.admitted", **told)
     else:
         events.add(conn, archive.site, "person.came", **told)
-    return credentials.first(conn, "of_other", kind=found.kind, issuer=found.issuer, subject=found.subject)
+    return _known(conn, found)
 
 
 def _names(found: Recognised) -> Iterator[str]:
     """Yield names that a newcomer may be called: the one that is wished, then with numbers."""
-    wished = _NOT_IN_NAMES.sub(".", found.name.lower()).strip(".@+-_")[:_LONGEST] or "person"
+    letters = unicodedata.normalize("NFKD", found.name.casefold())  # Renée is renee, not ren.e: a name stays for good
+    plain = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    wished = _NOT_IN_NAMES.sub(".", plain).strip(".@+-_")[:_LONGEST] or "person"
     if wished not in {MEMBERS, EVERYONE}:
         yield wished
     number = 2

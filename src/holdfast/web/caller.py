@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, TypeVar
 
 from fastapi import Header, Request
@@ -44,7 +45,8 @@ async def visitor(request: Request) -> Person:
         return await _known(request, archive, token)
     if session := request.cookies.get(cookie_of(archive)):
         _check_origin(request, archive.settings.web.address)
-        return await _known(request, archive, session)
+        with suppress(NotSignedIn):  # a browser keeps showing what has ended, and what is public is public
+            return await _known(request, archive, session)
     return VISITOR
 
 

@@ -92,6 +92,12 @@ class MadeToken(Token):
     secret: str
 
 
+class EndedToken(Token):
+    """A token that was revoked."""
+
+    others: list[str] = Field(description="those that were made with it, and ended now as well")
+
+
 class TokenPage(Model):
     """Tokens, the newest first."""
 

@@ -42,8 +42,12 @@ where name = %(name)s
 returning name
 
 -- other_admins --
--- Locks them, so that two administrators cannot take each other's place at the same time.
-select name from person where role = 'admin' and state = 'active' and name <> %(name)s order by name for update
+-- Those who can sign in, not only with a password that is good once. Locks them, so that two administrators cannot take
+-- each other's place at the same time.
+select name from person where role = 'admin' and state = 'active' and name <> %(name)s
+  and (exists (select from credential where credential.person = person.name and (kind <> 'local' or once_until is null))
+    or exists (select from token where token.person = person.name and kind = 'folder' and revoked_at is null))
+order by name for update of person
 
 -- groups --
 -- Those that somebody is in now, with the highest role there, however it was got.

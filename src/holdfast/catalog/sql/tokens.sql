@@ -17,17 +17,22 @@ where token.digest = %(digest)s and token.revoked_at is null and coalesce(token.
 update token set used_at = now(), used_from = %(used_from)s where id = %(id)s
 
 -- add --
-insert into token (id, person, kind, digest, label, scopes, expires_at)
-values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(label)s, %(scopes)s,
+insert into token (id, person, kind, digest, made_with, label, scopes, expires_at)
+values (%(id)s, %(person)s, %(kind)s, %(digest)s, %(made_with)s, %(label)s, %(scopes)s,
   least(now() + make_interval(secs => %(seconds)s), %(until)s::timestamptz))
 
+-- hold --
+-- A token that is still good; it is not revoked before what is made with it is there to be revoked as well.
+select from token where id = %(id)s and revoked_at is null and coalesce(expires_at, 'infinity') > now() for share
+
 -- of_folder --
--- The one token of the data folder: the one before it, if it was another, is good no more.
-with ended as (
-  update token set revoked_at = now() where kind = 'folder' and digest <> %(digest)s and revoked_at is null)
+-- The one token of the data folder.
 insert into token (id, person, kind, digest, label, scopes)
 values (%(id)s, %(person)s, 'folder', %(digest)s, 'the file `token` of the data folder', %(scopes)s)
 on conflict (digest) do update set scopes = excluded.scopes, revoked_at = null
+
+-- folders_before --
+select id from token where kind = 'folder' and digest <> %(digest)s and revoked_at is null
 
 -- by_id --
 select *, revoked_at is null and coalesce(expires_at, 'infinity') > now() as good from token where id = %(id)s
@@ -38,7 +43,17 @@ where person = %(person)s and (%(ended)s or (revoked_at is null and coalesce(exp
 order by created_at desc, id desc limit %(limit)s
 
 -- revoke --
-update token set revoked_at = now() where id = %(id)s and revoked_at is null returning id
+-- A token, and all that were made with it, with those in turn, also where the one between has ended already.
+with recursive made as (
+  select id from token where id = %(id)s
+  union select token.id from token join made on token.made_with = made.id)
+update token set revoked_at = now() from made
+where token.id = made.id and revoked_at is null and (token.id = %(id)s or coalesce(expires_at, 'infinity') > now())
+returning token.id, person
+
+-- end --
+-- One only: who logs out does not want the programs to stop that were given tokens meanwhile.
+update token set revoked_at = now() where id = %(id)s and revoked_at is null returning id, person
 
 -- revoke_all --
 -- All tokens of a person but one, and but that of the data folder, which whoever has the folder has anyway.

@@ -13,13 +13,14 @@ from holdfast.services import login, people, tokens
 from holdfast.services.rights import may
 from holdfast.web import paging
 from holdfast.web.api.datasets import Cursor, Limit
-from holdfast.web.caller import Caller, TheArchive, Visitor, address_of
+from holdfast.web.caller import Caller, TheArchive, Visitor, address_of, cookie_of
 from holdfast.web.problems import responses
 from holdfast.web.routing import Router
 from holdfast.wire.people import (
     Application,
     Applied,
     DisableWish,
+    EndedToken,
     Login,
     MadeToken,
     NewPerson,
@@ -29,7 +30,6 @@ from holdfast.wire.people import (
     PersonChange,
     PersonPage,
     Self,
-    Token,
     TokenPage,
     TokenWish,
 )
@@ -51,9 +51,11 @@ def log_in(wish: Login, archive: TheArchive, request: Request) -> MadeToken:
 
 @router.post("/logout", status_code=204, responses=responses(409))
 def log_out(archive: TheArchive, person: Caller) -> Response:
-    """Revoke the token that is shown."""
-    tokens.revoke(archive, person.token, person=person)
-    return Response(status_code=204)
+    """End the token that is shown, and none that was made with it; a browser forgets it."""
+    tokens.log_out(archive, person)
+    answer = Response(status_code=204)
+    answer.delete_cookie(cookie_of(archive))
+    return answer
 
 
 @router.post("/password", status_code=204, responses=responses(429))
@@ -94,8 +96,8 @@ def add_token(wish: TokenWish, archive: TheArchive, person: Caller) -> MadeToken
 
 
 @router.post("/tokens/{token}/revoke", responses=responses(404, 409))
-def revoke_token(token: str, archive: TheArchive, person: Caller) -> Token:
-    """End a token for good. Repeating it changes nothing."""
+def revoke_token(token: str, archive: TheArchive, person: Caller) -> EndedToken:
+    """End a token for good, with all that were made with it. Repeating it changes nothing."""
     may(archive, person, "own")
     return tokens.revoke(archive, token, person=person)
 

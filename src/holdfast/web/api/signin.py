@@ -38,11 +38,18 @@ def begin(archive: TheArchive, request: Request, next: Text = "/") -> Response: 
 
 @router.get("/login/oidc/back", status_code=303, response_class=Response, responses={**_SENT, **responses()})
 def finish(
-    archive: TheArchive, request: Request, state: Text = "", code: Text = "", error_description: Text = ""
+    archive: TheArchive,
+    request: Request,
+    state: Text = "",
+    code: Text = "",
+    error: Text = "",
+    error_description: Text = "",
 ) -> Response:
     """Take a browser that comes back from the provider, and keep it signed in by a cookie."""
     if not code:
-        raise InvalidInput(what=f"The provider did not sign you in. It says: {error_description or 'nothing'}.")
+        raise InvalidInput(
+            what=f"The provider did not sign you in. It says: {error_description or error or 'nothing'}."
+        )
     made, then = elsewhere.finish(
         archive,
         state=state,
@@ -120,4 +127,4 @@ def _redirect(archive: TheArchive, request: Request) -> str:
 
 
 def _secure(archive: TheArchive, request: Request) -> bool:
-    return (archive.settings.web.address or str(request.base_url)).startswith("https:")
+    return (archive.settings.web.address or str(request.base_url)).lower().startswith("https:")

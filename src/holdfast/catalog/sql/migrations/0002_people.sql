@@ -36,6 +36,7 @@ create table token (
     person      text        not null references person (name),
     kind        text        not null check (kind in ('folder', 'login', 'token', 'session')),  -- of the data folder; of a browser
     digest      bytea       not null unique,         -- SHA-256
+    made_with   text        references token (id),   -- the one that was shown to make it: they are revoked together
     label       text        not null default '',
     scopes      text[]      not null,
     created_at  timestamptz not null default now(),
@@ -45,6 +46,7 @@ create table token (
     used_from   text
 );
 create index token_person on token (person);
+create index token_made_with on token (made_with);
 
 -- How often somebody tried lately: all web processes count together. Names and addresses are kept as digests only, for
 -- people also type their passwords where the name belongs.
@@ -52,7 +54,8 @@ create table attempt (
     what        text        not null check (what in ('login', 'application', 'sign-in')),
     who         bytea       not null,
     began_at    timestamptz not null default now(),
-    count       integer     not null,
+    count       integer     not null,                -- of those that were let try
+    refused     integer     not null default 0,      -- since the last one that was
     primary key (what, who)
 );
 
@@ -131,6 +134,8 @@ create trigger grant_visible after insert or update or delete on "grant"
 create table sign_in (
     digest      bytea       primary key,             -- SHA-256 of what the browser, or the program, has
     device_code text,                                -- on another device
+    pause       double precision not null,           -- seconds between two questions whether somebody signed in there
+    asked_at    timestamptz,
     nonce       text        not null default '',
     verifier    text        not null default '',
     next        text        not null default '',     -- where to go then, within the archive
