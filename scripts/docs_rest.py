@@ -28,7 +28,7 @@ when it may not do this; 404 also for what one may not know of.
 people), `code` (for programs, see [errors](errors.md)) and `details` (the values in the sentence). 400 (what came
 is no request that can be read), 401, 403, 422, 500 and 503 may come from every route and are not repeated below. 429 (too many
 attempts) has `Retry-After` in seconds. 503 with `Retry-After` means that the catalogue is away for a moment, or that the server
-receives as many uploads already as it can.
+receives as many uploads, or asks a directory or provider for as many people, as it can.
 
 **Time.** A request has to say within 20 seconds what it wants, in 512 KB of headers at most; a body of which nothing comes for 60
 seconds, or less than 64 KiB in five minutes while it is not whole, is given up. So is an answer of which less than 1 MiB is taken in
@@ -42,7 +42,7 @@ with the same key and body. The same key with another body is a 409. Keys are ke
 
 **Paths** in a dataset are text. Bytes that are not UTF-8 are shown as `\\xNN`, and then `path_base64` has the exact bytes.
 
-**Unknown keys** in a body are an error.
+**Unknown keys** in a body, and unknown parameters, are an error.
 
     curl -H "Authorization: Bearer $(cat archive/token)" http://127.0.0.1:8080/api/v1/datasets
 """

@@ -80,7 +80,13 @@ def test_without_a_right_token_nothing_is_told(site: SmallSite, api: httpx.Clien
             continue
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic eDp5"}):
             api.headers.pop("Authorization", None)
-            answer = api.request(method, path.replace("{dataset}", "x"), headers=headers, json={}, params={"name": "a"})
+            answer = api.request(
+                method,
+                path.replace("{dataset}", "x"),
+                headers=headers,
+                json={},
+                params={"name": "a"} if path.endswith("/v1/files") else {},
+            )
             if answer.status_code == 200 and "wrong" not in str(headers):  # what is public; nothing is
                 assert answer.json()["items"] == [], (method, path, headers)
                 continue
@@ -302,3 +308,17 @@ def test_whatever_a_caller_sends_is_never_the_servers_fault(
     answer = api.request(method, path, params=query, content=content, headers={"Content-Type": "application/json"})
     assert str(answer.status_code) in {*about["responses"], "404", "405"}, (method, path, query, body, answer.text)
     assert answer.status_code < 500, (method, path, query, body, answer.text)
+
+
+def test_what_nobody_reads_in_a_query_is_refused(site: SmallSite, api: httpx.Client) -> None:
+    dataset = site.archive_folder({"a": b"a"})
+    for path in (
+        "/datasets?instrument=P06",
+        f"/datasets/{dataset}/bundle?paths=a",
+        "/whoami?x",
+        "/files?name=a&limit=1&Limit=2",
+    ):
+        is_problem(api.get(PREFIX + path), 422, "invalid-input")
+    assert "What can: cursor, deleted, facets, limit, q, sort." in api.get(f"{PREFIX}/datasets?Q=a").json()["detail"]
+    is_problem(api.get(f"{PREFIX}/datasets/{dataset}/links?x=1", headers={"Authorization": ""}), 401)
+    assert api.get(f"{PREFIX}/shared/nothing?utm_source=mail").status_code == 404

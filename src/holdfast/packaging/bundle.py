@@ -35,18 +35,23 @@ Entries = Callable[[], Iterable[tuple[str, Packed]]]
 Opener = Callable[[str, Packed], AbstractContextManager[int]]
 
 
-def checksums(entries: Iterable[tuple[str, Packed]], *, folder: bytes = b"") -> Generator[bytes, None, None]:
-    """Yield a line for each file, as `sha512sum -c` reads them, with `folder` before each path; many at a time."""
-    lines = _lines(entries, folder)
+def checksums(
+    entries: Iterable[tuple[str, Packed]], *, folder: bytes = b"", named: Callable[[bytes], bytes] = lambda path: path
+) -> Generator[bytes, None, None]:
+    """Yield a line for each file, as `sha512sum -c` reads them; many at a time.
+
+    `folder` stands before each path, and `named` says how that is written.
+    """
+    lines = _lines(entries, folder, named)
     while some := b"".join(islice(lines, _LINES)):
         yield some
 
 
-def _lines(entries: Iterable[tuple[str, Packed]], folder: bytes) -> Iterator[bytes]:
+def _lines(entries: Iterable[tuple[str, Packed]], folder: bytes, named: Callable[[bytes], bytes]) -> Iterator[bytes]:
     for _, packed in entries:
         if packed.entry.kind != "file":
             continue
-        path = (folder + b"/" if folder else b"") + packed.entry.path
+        path = (folder + b"/" if folder else b"") + named(packed.entry.path)
         escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
         # GNU coreutils: a line that begins with a backslash has escapes in its name.
         yield (b"\\" if escaped != path else b"") + packed.file_digest.hex().encode() + b"  " + escaped + b"\n"
@@ -77,12 +82,15 @@ def tar(name: str, entries: Entries, opened: Opener) -> Generator[bytes, None, N
 
 
 def zipped(name: str, entries: Entries, opened: Opener) -> Generator[bytes, None, None]:
-    """Yield a zip without compression; names that are not UTF-8 are written as they are shown. Raises as `tar`."""
+    """Yield a zip without compression. Raises as `tar`.
+
+    Names that no zip can have are written as they are shown, and backslashes twice, so that no two files get one name.
+    """
     out = _Taken()
     with zipfile.ZipFile(out, "w") as archive:
         for dataset, packed in entries():
             entry = packed.entry
-            shown = f"{name}/{printable(entry.path)}"
+            shown = f"{name}/{_zip_name(entry.path).decode()}"
             at = min(max(entry.mtime_ns // 10**9, _FIRST_YEAR), _LAST_YEAR)
             info = zipfile.ZipInfo(shown + "/" * (entry.kind == "directory"), time.gmtime(at)[:6])
             kind = {"file": stat.S_IFREG, "link": stat.S_IFLNK, "directory": stat.S_IFDIR}[entry.kind]
@@ -93,10 +101,14 @@ def zipped(name: str, entries: Entries, opened: Opener) -> Generator[bytes, None
                     file.write(chunk)
                     yield out.take()
         with archive.open(f"{name}.sha512", "w", force_zip64=True) as file:
-            for line in checksums(entries(), folder=name.encode()):
+            for line in checksums(entries(), folder=name.encode(), named=_zip_name):
                 file.write(line)
             yield out.take()
     yield out.take()
+
+
+def _zip_name(path: bytes) -> bytes:
+    return printable(path.replace(b"\\", b"\\\\")).encode()
 
 
 class _Taken(io.RawIOBase):

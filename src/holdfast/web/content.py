@@ -11,7 +11,8 @@ from typing import Any, Final
 from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.datastructures import Headers
+from starlette.responses import FileResponse, MalformedRangeHeader, RangeNotSatisfiable, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from holdfast.errors import HoldfastError
@@ -20,6 +21,7 @@ from holdfast.model.names import printable
 from holdfast.packaging import bundle
 from holdfast.services import content, show
 from holdfast.services.archive import Archive
+from holdfast.web.problems import document, unreadable
 from holdfast.wire.links import Coming
 
 # What strangers archive must never run as a page of ours.
@@ -43,9 +45,28 @@ class _FileResponse(FileResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await super().__call__(scope, receive, send)
+            if refused := self._refused(Headers(scope=scope)):
+                await refused(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
         finally:
             os.close(self._descriptor)
+
+    def _refused(self, asked: Headers) -> Response | None:
+        """Return the answer to ranges that cannot be had: a problem document, as for all errors."""
+        wanted, only_if = asked.get("range"), asked.get("if-range")
+        if wanted is None or (only_if is not None and not self._should_use_range(only_if)):
+            return None
+        size = int(self.headers["content-length"])
+        try:
+            self._parse_range_header(wanted, size)
+        except MalformedRangeHeader:
+            return unreadable(f"The header Range cannot be read: {wanted}.")
+        except RangeNotSatisfiable:
+            told = document(416, "http-416", "There is no such range.", f"The file has {size} bytes.")
+            told.headers["Content-Range"] = f"bytes */{size}"
+            return told
+        return None
 
 
 class _StreamingResponse(StreamingResponse):
@@ -89,7 +110,8 @@ def file_answer(archive: Archive, request: Request, dataset: str, path: bytes, *
     headers = {
         **_SAFE, "ETag": tag, "Repr-Digest": f"sha-512=:{base64.b64encode(found.packed.file_digest).decode()}:",
     }  # fmt: skip
-    if tag in [item.strip() for item in request.headers.get("if-none-match", "").split(",")]:
+    known = [item.strip().removeprefix("W/") for item in request.headers.get("if-none-match", "").split(",")]
+    if tag in known or "*" in known:
         os.close(found.descriptor)
         return Response(status_code=304, headers=headers)
     return _FileResponse(found, headers=headers, media_type=_BINARY, filename=name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from holdfast.web.routing import BEARER, PREFIX
 from holdfast.wire.status import ProblemDocument
 
 _LOG = logging.getLogger(__name__)
+_SECRET: Final = re.compile(r"(?<=/shared/)[^/]+|(?<=/login/device/)[^/]+")  # in paths: whoever has it, may
 _MEDIA_TYPE: Final = "application/problem+json"
 
 # The first that fits; tests walk the whole tree.
@@ -102,7 +104,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        _LOG.error("%s %s failed", request.method, _SECRET.sub("***", request.url.path), exc_info=error)
         detail = "The server could not do this. The reason is in its log."
         return document(500, "unexpected", "An unexpected error.", detail)
 

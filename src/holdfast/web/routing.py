@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import partial, wraps
@@ -26,12 +26,14 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
+from holdfast.errors import InvalidInput
 from holdfast.model.rights import Person
 from holdfast.web.caller import Caller, TheArchive, Visitor, archive_of
 
 PREFIX: Final = "/api/v1"
 BEARER: Final = "bearer"  # the name of the way to say who calls, in the description of the API
 _THREADS: Final = ThreadPoolExecutor(40, "call")  # of calls at a time; most wait for the catalogue, or for a disk
+_FREE: Final = ("/login/oidc/back", "/shared/")  # to the addresses of which providers, and those who pass them on, add
 _CALL: Final = "call"  # the parameter by which a route gets its request: no route has one of this name
 
 
@@ -72,20 +74,30 @@ class Route(APIRoute):
         if self._admits:
             how["openapi_extra"] = {"security": [{BEARER: []}], **(how.get("openapi_extra") or {})}
         super().__init__(path, endpoint, **how)
+        self._taken = {one.alias for one in self.dependant.query_params}
         # The name of a file may have a line break in it.
         self.path_regex = re.compile(self.path_regex.pattern, re.DOTALL)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a call."""
         admits, answer = self._admits, super().get_route_handler()
-        if admits is None:
-            return answer
+        free = self.path.removeprefix(PREFIX).startswith(_FREE)
 
         async def admitted(request: Request) -> Response:
-            request.state.person = await admits(request)
+            if admits:
+                request.state.person = await admits(request)
+            if request.scope["query_string"] and not free:
+                self._check(request.query_params)
             return await answer(request)
 
         return admitted
+
+    def _check(self, asked: Iterable[str]) -> None:
+        """Refuse what nobody reads: a filter with a slip in it would find everything. Raises InvalidInput."""
+        for name in asked:
+            if name not in self._taken:
+                known = ", ".join(sorted(self._taken)) or "nothing"
+                raise InvalidInput(what=f"{name[:100]!r} cannot be asked for here. What can: {known}.")
 
 
 class Router(APIRouter):

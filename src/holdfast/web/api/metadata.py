@@ -97,21 +97,21 @@ def searches(archive: TheArchive, person: Caller) -> SavedPage:
     return search.all_kept(archive, person=person.name)
 
 
-@router.get("/searches/{name}", responses=responses(404))
+@router.get("/searches/{name:path}", responses=responses(404))
 def one_search(name: str, archive: TheArchive, person: Caller) -> Saved:
     """Tell a search that you keep."""
     sight(person)
     return search.kept(archive, name, person=person.name)
 
 
-@router.put("/searches/{name}", responses=responses())
+@router.put("/searches/{name:path}", responses=responses())
 def keep(name: str, wish: SavedWish, archive: TheArchive, person: Caller) -> Saved:
     """Keep a search under a name, instead of one that has it already."""
     sight(person)
     return search.keep(archive, name, wish, person=person.name)
 
 
-@router.delete("/searches/{name}", status_code=204, responses=responses(404))
+@router.delete("/searches/{name:path}", status_code=204, responses=responses(404))
 def forget(name: str, archive: TheArchive, person: Caller) -> None:
     """Keep a search no longer."""
     sight(person)
