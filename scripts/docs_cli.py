@@ -34,7 +34,7 @@ are shown on a terminal only, on standard error.
 """
 _WHEN: Final = {
     "NotFound": "there is no such dataset, request, file or folder",
-    "Conflict": "its state does not allow it; for example, it is archived already",
+    "Conflict": "its state does not allow it; for example, files are added to a closed dataset",
     "UsageError": "the command line, a path or a setting is not acceptable",
     "NotAllowed": "you may not do that",
     "TransientError": "not possible now; it is, or can be, tried again",

@@ -46,6 +46,7 @@ _OTHER: Final = """
 | `unexpected` | REST 500, waiting things | A defect. The reason is in the log of the process. |
 | `http-401` | REST 401 | No token was sent. |
 | `http-404`, `http-405` | REST | There is no such route or method. |
+| `http-400`, `http-416` | REST | It is no request that can be read; there is no such range of a file. |
 | `too-large` | REST 413 | The body has more than 16 MiB. |
 | `packages-missing` | a rebuilt dataset | Some of its packages are on none of the tapes that were read. |
 """

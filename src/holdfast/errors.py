@@ -150,7 +150,7 @@ class NotSignedIn(NotAllowed):
 
     code = "not-signed-in"
     template = "{what}"
-    advice = "Sign in, or send a token."
+    advice = "Log in (holdfast login), or send a token (HOLDFAST_TOKEN)."
 
     def __init__(self, what: str = "This needs a token.") -> None:
         """`what` is said; it is the same whether or not the thing exists (P8)."""
@@ -253,11 +253,10 @@ class LostClaim(TransientError):
 
 
 class Unreachable(TransientError):
-    """The archive's server does not answer."""
+    """A server does not answer: that of the archive, or one that it asks."""
 
     code = "unreachable"
     template = "{url} does not answer: {why}."
-    advice = "Is the archive running (holdfast up), and is this its address (HOLDFAST_URL)?"
 
 
 class TooManyAttempts(TransientError):

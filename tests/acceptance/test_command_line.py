@@ -71,7 +71,7 @@ def test_ls_lists_datasets_and_folders(up: Up, dataset: str) -> None:
     assert "sub/deep/" in folder
     assert "200.0 kB" in folder
     assert [item["path"] for item in up.json("ls", dataset)["items"]] == ["a.txt", "sub"]
-    assert "There is nothing in sub/nothing." in up.run("ls", dataset, "sub/nothing").stdout
+    assert up.run("ls", dataset, "sub/nothing").returncode == 4
 
 
 def test_find_finds_by_name(up: Up, dataset: str) -> None:

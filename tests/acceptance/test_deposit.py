@@ -8,11 +8,17 @@ import json
 import os
 import random
 import subprocess
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 
 from holdfast.client import Client
+from holdfast.client.adding import Adding, found
 from holdfast.testing.program import Up, wait_for
 
 TUS = Path(__file__).parents[1] / "tus"
@@ -135,3 +141,49 @@ def test_p6_a_large_file_is_gone_on_with_after_the_archive_was_killed(own: Up, t
         (found,) = list(calls.files(dataset))
         assert (found.path, found.size) == ("deep/large.h5", len(data))
         assert (own.data / "landing" / dataset / "deep" / "large.h5").read_bytes() == data
+
+
+def test_files_get_there_and_back_through_kills_of_the_archive(
+    own: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = random.Random(os.getpid()).randrange(1, 11_000_000)
+    monkeypatch.setattr("holdfast.client.adding._LARGE", 5_000_000)
+    monkeypatch.setattr("holdfast.client.deposit._PIECE", 1_000_000)
+    files = {"large": os.urandom(12_000_000), "medium": os.urandom(4_000_000), "small": b"content"}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    moved = threading.Event()
+
+    def tell(far: int) -> None:
+        if far >= at:
+            moved.set()
+
+    def through_a_kill(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
+        moved.clear()
+        done = pool.submit(work)
+        assert moved.wait(60)
+        own.kill()
+        own.start()
+        return done.result()
+
+    with ThreadPoolExecutor(1) as pool, client(own) as one:
+        dataset = one.create(title="Through kills", profile="single-tape").id
+        local, _ = found([str(tmp_path / name) for name in files])
+        adding = Adding(one, dataset, progress=lambda now: tell(now.bytes))
+        added = through_a_kill(pool, lambda: adding.run(local))
+        assert (added.refused, added.files + added.there) == ([], 3)
+        own.json("close", dataset, "--wait")
+        own.json("stage", dataset, "--wait")
+        came = 0
+
+        def note(number: int) -> None:
+            nonlocal came
+            came += number
+            tell(came)
+
+        back = {file.path: file for file in one.files(dataset)}
+        assert (
+            through_a_kill(pool, lambda: one.download(dataset, back["large"], tmp_path / "back", progress=note)) is None
+        )
+    assert (tmp_path / "back").read_bytes() == files["large"]
+    assert came == len(files["large"])

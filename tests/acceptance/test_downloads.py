@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import urllib.request
@@ -45,6 +46,30 @@ def test_a_dataset_is_downloaded_and_compared(up: Up, dataset: str, tmp_path: Pa
     assert (right.returncode, right.stdout) == (0, "5 of 5 files are as they were archived.\n")
     sums = up.run("checksums", dataset)
     subprocess.run(["sha512sum", "--quiet", "-c"], cwd=here, input=sums.stdout, text=True, check=True)
+
+
+def test_nothing_is_written_outside_of_the_folder(up: Up, tmp_path: Path) -> None:
+    evil, long = up.sources / "evil", "z" * 250
+    (evil / "deep").mkdir(parents=True)
+    (evil / "deep" / "up").symlink_to("..")  # from there, ".." is another folder than its name says
+    for name, target in {
+        f"{hashlib.sha512(long.encode()).hexdigest()}.holdfast-part": "victim", "x.holdfast-part": "other", "out": "",
+    }.items():  # fmt: skip
+        (evil / name).symlink_to(f"deep/up/../{target}")
+    for name in (long, "x"):
+        (evil / name).write_bytes(b"not yours")
+    ident = up.json("archive", evil, "--title", "Evil", "--wait")["id"]
+    for _ in range(2):
+        done = up.run("download", ident, "--to", tmp_path / "here", "--jobs", "1")
+        assert (done.returncode, done.stdout.count("leads out of")) == (9, 3)
+    assert os.listdir(tmp_path) == ["here"]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "deep").symlink_to("../elsewhere")
+    (tmp_path / "own" / "x.holdfast-part").symlink_to("../victim")
+    done = up.run("download", ident, "--to", tmp_path / "own")
+    assert "is a link, and in the way" in done.stdout
+    assert (os.listdir(tmp_path / "elsewhere"), (tmp_path / "victim").exists()) == ([], False)
 
 
 def test_what_is_not_there_is_named(up: Up, dataset: str, tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import os
 import time
+from functools import partial
 from typing import Final
 
 import click
 
 from holdfast.cli.exits import PARTIAL
 from holdfast.cli.make import POLL, end, wait_safe
-from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.options import connect, data_option, json_option, patiently, wait_option
 from holdfast.cli.output import give, progress, say, size
 from holdfast.cli.values import pair
 from holdfast.client import Client
@@ -43,9 +45,17 @@ def create(
     give(made) if as_json else say(f"Dataset {made.id} is open. Add files to it with: holdfast add {made.id} FILE...")
 
 
+def _there(_context: click.Context, _parameter: click.Parameter, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what is not there; of a link, where it leads does not matter."""
+    for source in sources:
+        if not os.path.lexists(source):
+            raise click.BadParameter(f"{source!r} is not there.")
+    return sources
+
+
 @click.command()
 @click.argument("dataset", metavar="ID")
-@click.argument("sources", metavar="FILE|FOLDER...", nargs=-1, required=True, type=click.Path(exists=True))
+@click.argument("sources", metavar="FILE|FOLDER...", nargs=-1, required=True, callback=_there)
 @click.option("--into", default="", metavar="PATH", help="A folder of the dataset to put them into.")
 @click.option(
     "--parallel", type=click.IntRange(1, 20), default=4, show_default=True, help="Files sent at the same time."
@@ -90,9 +100,12 @@ def fetch(dataset: str, origin: str, into: str, wait: bool, as_json: bool, data:
     """Have the archive bring files into the open dataset ID: of its own server (PATH), or of another host (URL)."""
     is_url = "://" in origin
     with connect(data) as client:
-        asked = client.fetch(dataset, path=None if is_url else origin, url=origin if is_url else None, into=into)
+        asked = client.fetch(
+            dataset, path=None if is_url else os.path.abspath(origin), url=origin if is_url else None, into=into
+        )
         with progress(shown=not as_json) as bar:
-            while wait and (left := [item for item in client.uploads(dataset).items if item.origin]):
+            ask = partial(client.uploads, dataset)
+            while wait and (left := [item for item in patiently(ask, shown=not as_json).items if item.origin]):
                 if problem := next((item.problem for item in left if item.problem), None):
                     raise Refused(detail=problem.sentence, code=problem.code)
                 bar.at("fetch", done=sum(item.received for item in left), total=sum(item.length for item in left))

@@ -32,17 +32,19 @@ class _Count:
 
     def __init__(self, bar: Bar, what: str) -> None:
         self._bar, self._what, self._lock = bar, what, threading.Lock()
-        self.files = self.bytes = self.total = self.here = 0
+        self.files = self.bytes = self.moved = self.total = self.here = 0
         self.wrong: list[tuple[str, str]] = []
 
     def came(self, number: int) -> None:
         with self._lock:
-            self.bytes += number
-            self._bar.at(self._what, done=self.bytes, total=self.total, note=f"{self.files} files")
+            self.moved += number
+            self._bar.at(self._what, done=self.moved, total=self.total, note=f"{self.files} files")
 
-    def done(self) -> None:
+    def done(self, number: int = 0) -> None:
+        """Count what is right here, with its bytes."""
         with self._lock:
             self.files += 1
+            self.bytes += number
 
     def met(self) -> None:
         """Count a file or link that is here, whatever is in it."""
@@ -57,17 +59,27 @@ class _Count:
 def _in_parallel(files: Iterator[File], work: Callable[[File], None], jobs: int) -> None:
     """Do `work` for each file, some at the same time and in order."""
     room = threading.Semaphore(_AHEAD)
+    unexpected: list[Exception] = []
 
     def one(file: File) -> None:
         try:
             work(file)
+        except Exception as error:  # noqa: BLE001 (nobody asks for what became of each; no file may miss in silence)
+            unexpected.append(error)
         finally:
             room.release()
 
-    with ThreadPoolExecutor(jobs) as pool:
+    pool = ThreadPoolExecutor(jobs)
+    try:
         for file in files:
             room.acquire()
             pool.submit(one, file)
+        pool.shutdown()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C is not for the next file, but for all of them
+        raise
+    if unexpected:
+        raise unexpected[0]
 
 
 def _local(folder: Path, file: File) -> Path:
@@ -76,6 +88,11 @@ def _local(folder: Path, file: File) -> Path:
     if path.startswith(b"/") or any(part in {b"", b".", b".."} for part in path.split(b"/")):
         raise InvalidInput(what=f"{file.path!r} is not a path inside a dataset.")
     return folder / os.fsdecode(path)
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    """Say whether the folder in which `path` is, or will be, is below `folder`, also behind links on the way to it."""
+    return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
 
 
 _union_option = click.option(
@@ -101,7 +118,7 @@ def download(
     """
     target = Path(folder)
     with connect(data) as client:
-        brought = _bring(client, dataset, paths, union=union, shown=not as_json)
+        brought = _bring(client, dataset, paths, union=union, as_json=as_json)
         if brought is None:
             return
         with progress(shown=not as_json) as bar:
@@ -109,16 +126,16 @@ def download(
             count.total = brought or (client.dataset(dataset).bytes if not paths and not union else 0)
             files = _files(client, dataset, paths, union=union)
             _in_parallel(files, lambda file: _one(client, file.dataset or dataset, file, target, count), jobs)
-    _told(count, f"{count.files} files ({size(count.bytes)}) are in {folder}, each with the checksum it was archived with.",
-          as_json=as_json, failed=PARTIAL)  # fmt: skip
+    proven = ", each with the checksum it was archived with" if count.files else ""
+    _told(count, f"{count.files} files ({size(count.bytes)}) are in {folder}{proven}.", as_json=as_json, failed=PARTIAL)
 
 
-def _bring(client: Client, dataset: str, paths: Sequence[str], *, union: bool, shown: bool) -> int | None:
+def _bring(client: Client, dataset: str, paths: Sequence[str], *, union: bool, as_json: bool) -> int | None:
     """Have files come from tape where need be, and return the bytes that came; None when they do not."""
     came, waited = 0, set[str]()
     try:
         while (request := client.bring(dataset, paths, union=union)) and request.id not in waited:
-            if not _wait(client, request, shown=shown):
+            if not _wait(client, request, as_json=as_json):
                 return None
             came += request.bytes
             waited.add(request.id)
@@ -130,12 +147,12 @@ def _bring(client: Client, dataset: str, paths: Sequence[str], *, union: bool, s
     return came
 
 
-def _wait(client: Client, request: Request, *, shown: bool) -> bool:
+def _wait(client: Client, request: Request, *, as_json: bool) -> bool:
     """Follow the request that brings files from tape; say whether they are ready, else leave the program."""
-    found = wait_for(client, request, shown=shown)
+    found = wait_for(client, request, shown=not as_json)
     if found.state == "ready":  # what of it could not be had is said file by file
         return True
-    tell(found)
+    give(found) if as_json else tell(found)
     end(found)
     return False
 
@@ -149,6 +166,9 @@ def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) 
     """Bring one file, link or empty folder; a link that is there already is left alone."""
     try:
         path = _local(folder, file)
+        if not _inside(path, folder):
+            count.failed(file.path, f"a link on the way to it leads out of {folder}; it was not written there")
+            return
         if file.kind == "directory":
             path.mkdir(parents=True, exist_ok=True)
         elif file.kind == "link":
@@ -163,7 +183,7 @@ def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) 
         elif client.download(dataset, file, path, progress=count.came):
             count.failed(file.path, "it was removed from the buffer meanwhile; repeat the command")
             return
-        count.done()
+        count.done(file.size if file.kind == "file" else 0)
     except HoldfastError as error:
         count.failed(file.path, error.sentence)
     except OSError as error:
@@ -173,8 +193,10 @@ def _one(client: Client, dataset: str, file: File, folder: Path, count: _Count) 
 def _link(path: Path, folder: Path, file: File) -> bool:
     """Make a link, unless it leads out of `folder`; one that is there is left alone."""
     target = os.fsdecode(raw_target(file))
-    inside = os.path.normpath(os.path.join(os.path.relpath(path.parent, folder), target))
-    if target.startswith("/") or inside.split("/", 1)[0] == "..":
+    # From where its folder really is; behind a name, which may be a link, nobody knows to where ".." leads.
+    inside = os.path.normpath(os.path.join(os.path.realpath(path.parent), target))
+    down = target.lstrip("./")
+    if target.startswith("/") or ".." in down.split("/") or not Path(inside).is_relative_to(os.path.realpath(folder)):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     if not os.path.lexists(path):
@@ -218,7 +240,7 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
                 count.failed(file.path, "is different")
             else:
                 count.came(file.size)
-                count.done()
+                count.done(file.size)
         except OSError as error:
             count.failed(file.path, f"cannot be read: {error.strerror}")
 

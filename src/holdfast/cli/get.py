@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import Final
 
 import click
 
 from holdfast.cli.exits import PARTIAL, exit_of_code
-from holdfast.cli.options import PRIORITY, connect, data_option, json_option, wait_option
+from holdfast.cli.options import PRIORITY, connect, data_option, json_option, patiently, wait_option
 from holdfast.cli.output import give, moment, progress, say, size, table
 from holdfast.client import Client
 from holdfast.wire.requests import Request
@@ -65,18 +66,18 @@ def wait_for(client: Client, found: Request, *, shown: bool) -> Request:
             problems = [found.problem, *(part.problem for part in found.parts)]
             reason = next((problem.sentence for problem in problems if problem), "")
             if shown and reason and reason != told:
-                click.echo(f"waiting: {reason}", err=True)
+                say(f"waiting: {reason}", err=True)
                 told = reason
             time.sleep(_POLL)
-            found = client.request(found.id)
+            found = patiently(partial(client.request, found.id), shown=shown)
 
 
 def tell(found: Request) -> None:
     """Say what of a request is where, what could not be delivered, and why it waits."""
     for item in found.undelivered[:_NAMED]:
-        click.echo(f"not delivered: {item.path}: {item.sentence}", err=True)
+        say(f"not delivered: {item.path}: {item.sentence}", err=True)
     if found.failed_files > _NAMED:
-        click.echo(f"... and {found.failed_files - _NAMED} more.", err=True)
+        say(f"... and {found.failed_files - _NAMED} more.", err=True)
     if found.state == "expired":
         say("Its time is over: its files were removed from the buffer. They are in the archive; stage them again.")
         return

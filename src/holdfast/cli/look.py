@@ -4,41 +4,36 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Final
 
 import click
 
 from holdfast.cli.drives import told
-from holdfast.cli.options import connect, data_option, json_option
+from holdfast.cli.options import connect, data_option, json_option, patiently
 from holdfast.cli.output import give, moment, say, size, table
 from holdfast.cli.values import shown
+from holdfast.client import Client
+from holdfast.errors import NotFound
 from holdfast.model.metadata import RESERVED
 from holdfast.wire.datasets import DatasetDetail, File
 from holdfast.wire.status import Event, Status
 
 _POLL: Final = 0.5  # seconds between two looks at the feed
+_FOUND: Final = 1000  # files that one call finds at most
 
 
 @click.command()
 @click.argument("dataset", metavar="[ID]", required=False)
-@click.argument("path", metavar="[FOLDER]", required=False)
+@click.argument("path", metavar="[PATH]", required=False)
 @click.option("--all", "everything", is_flag=True, help="Also datasets that could not be archived.")
 @json_option
 @data_option
 def ls(dataset: str | None, path: str | None, everything: bool, as_json: bool, data: str) -> None:
-    """List datasets; with ID, what is in the dataset or in one of its folders."""
+    """List datasets; with ID, what is in the dataset or, with PATH, in one of its folders."""
     with connect(data) as client:
         if dataset:
-            found = list(client.folder(dataset, (path or "").strip("/")))
-            if as_json:
-                give({"items": [item.model_dump(mode="json") for item in found]})
-            elif found:
-                _files(found)
-            else:
-                gone = client.dataset(dataset).state == "deleted"
-                say(
-                    f"Dataset {dataset} is deleted." if gone else f"There is nothing in {path or f'dataset {dataset}'}."
-                )
+            _contents(client, dataset, (path or "").strip("/"), as_json=as_json)
             return
         items = list(client.datasets(deleted=everything))
     if as_json:
@@ -49,6 +44,23 @@ def ls(dataset: str | None, path: str | None, everything: bool, as_json: bool, d
         for i in items
     ]
     table(("dataset", "state", "level", "where", "files", "size", "registered", "title"), rows, right=(4, 5))
+
+
+def _contents(client: Client, dataset: str, path: str, *, as_json: bool) -> None:
+    """Tell what is in a folder of a dataset, or what is at a path that is no folder. Raises NotFound."""
+    found = list(client.folder(dataset, path))
+    gone = not found and client.dataset(dataset).state == "deleted"
+    if path and not found and not gone:
+        there = list(client.files(dataset, prefix=path))
+        if not there:
+            raise NotFound(kind="file or folder", name=f"{path} in dataset {dataset}")
+        found = [item for item in there if item.kind != "directory"]
+    if as_json:
+        give({"items": [item.model_dump(mode="json") for item in found]})
+    elif found:
+        _files(found)
+    else:
+        say(f"Dataset {dataset} is deleted." if gone else f"There is nothing in {path or f'dataset {dataset}'}.")
 
 
 def _files(found: list[File]) -> None:
@@ -95,6 +107,8 @@ def _dataset(found: DatasetDetail) -> None:
         "registered": moment(found.created_at),
         "closed": moment(found.closed_at),
         "safe since": moment(found.safe_at),
+        **({"extends": found.extends} if found.extends else {}),
+        **({"deleted": _gone(found)} if found.deleted_at else {}),
         **{f"meta {key}": shown(value) for key, value in found.metadata.items() if not key.startswith(RESERVED)},
     }
     for key, value in lines.items():
@@ -119,6 +133,13 @@ def _dataset(found: DatasetDetail) -> None:
         say(f"  {item.what}" + (f": {item.problem.sentence}" if item.problem else ""))
 
 
+def _gone(found: DatasetDetail) -> str:
+    """Return when a dataset was deleted and, if somebody did it, who and why."""
+    stone = found.tombstone or {}
+    by = " and ".join(stone[key] for key in ("person", "confirmed_by") if key in stone)
+    return moment(found.deleted_at) + (f", by {by}: {stone.get('reason', '')}" if by else "")
+
+
 @click.command()
 @click.argument("name")
 @json_option
@@ -126,7 +147,7 @@ def _dataset(found: DatasetDetail) -> None:
 def find(name: str, as_json: bool, data: str) -> None:
     """Find files called NAME in all datasets."""
     with connect(data) as client:
-        found = client.find(name)
+        found = client.find(name, limit=_FOUND)
     if as_json:
         give({"items": [item.model_dump(mode="json") for item in found]})
         return
@@ -135,6 +156,8 @@ def find(name: str, as_json: bool, data: str) -> None:
         [(item.dataset, size(item.file.size), item.file.path) for item in found],
         right=(1,),
     )
+    if len(found) == _FOUND:
+        say(f"\nThese are the first {_FOUND}; there may be more.")
 
 
 @click.command()
@@ -146,7 +169,8 @@ def events(follow: bool, after: str, as_json: bool, data: str) -> None:
     """Print what happened, in order, each line with its cursor; none is left out."""
     with connect(data) as client:
         while True:
-            page = client.events(after=after, limit=1000)
+            ask = partial(client.events, after=after, limit=1000)
+            page = patiently(ask, shown=not as_json) if follow else ask()
             for event in page.items:
                 give(event) if as_json else _event(event)
             after = page.next

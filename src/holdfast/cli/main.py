@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from typing import Final, NoReturn
 
 import click
@@ -13,7 +15,7 @@ from holdfast import __version__
 from holdfast.cli.exits import INTERRUPTED, exit_code
 from holdfast.cli.lazy import LazyGroup
 from holdfast.cli.output import complain
-from holdfast.errors import HoldfastError, InvalidInput
+from holdfast.errors import HoldfastError, InvalidInput, UsageError
 from holdfast.wire.model import wrong
 
 # Command -> its module, by name: this layer need not know the one above it, which starts the processes of a site.
@@ -83,13 +85,13 @@ def main() -> None:
     try:
         # Click hands the code of an Exit back instead of leaving with it.
         sys.exit(commands(standalone_mode=False) or 0)
-    except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _leave()
     except click.ClickException as error:
+        if _as_json():
+            _end(UsageError(what=error.format_message()))
         error.show()
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
@@ -97,8 +99,25 @@ def main() -> None:
         _end(InvalidInput(what=wrong(error)))
     except HoldfastError as error:
         _end(error)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _end(InvalidInput(what=f"{where}{error.strerror or error}."))
+
+
+def _as_json() -> bool:
+    """Say whether a program listens, also to a command line that could not be read."""
+    return "--json" in sys.argv[1:]
 
 
 def _end(error: HoldfastError) -> NoReturn:
-    complain(error, as_json="--json" in sys.argv[1:])
+    with suppress(OSError):  # that nothing can be written may be what went wrong
+        complain(error, as_json=_as_json())
     sys.exit(exit_code(error))
+
+
+def _leave() -> NoReturn:
+    """End at once: threads that are in the midst of a large file can be cut off anywhere, and are not waited for."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ import click
 
 from holdfast.cli.download import compare
 from holdfast.cli.exits import PARTIAL, exit_of_code
-from holdfast.cli.options import connect, data_option, json_option, wait_option
+from holdfast.cli.options import connect, data_option, json_option, patiently, wait_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.cli.values import HELP, pair
 from holdfast.client import Client
@@ -82,7 +83,7 @@ def archive(
 def end(found: DatasetDetail) -> None:
     """Leave with the code of why a dataset could not be archived, if it could not."""
     if found.problem and (found.state == "deleted" or _reopened(found)):
-        click.echo(f"holdfast: {found.problem.sentence}", err=True)
+        say(f"holdfast: {found.problem.sentence}", err=True)
         raise click.exceptions.Exit(exit_of_code(found.problem.code))
 
 
@@ -96,13 +97,13 @@ def wait_safe(client: Client, ident: str, *, shown: bool) -> DatasetDetail:
     told = ""
     with progress(shown=shown) as bar:
         while True:
-            found = client.dataset(ident)
+            found = patiently(partial(client.dataset, ident), shown=shown)
             _show_progress(bar, found)
             if found.safe_at or _reopened(found) or found.state == "deleted":
                 return found
             reason = next((item.problem.sentence for item in found.pending if item.problem), "")
             if shown and reason and reason != told:
-                click.echo(f"waiting: {reason}", err=True)
+                say(f"waiting: {reason}", err=True)
                 told = reason
             time.sleep(POLL)
 
@@ -143,7 +144,7 @@ def verify(dataset: str, against: str | None, as_json: bool, data: str) -> None:
         wanted = set(asked.copies)
         with progress(shown=not as_json) as bar:
             while True:
-                found = client.dataset(dataset)
+                found = patiently(partial(client.dataset, dataset), shown=not as_json)
                 copies = {copy.id: copy for package in found.packages for copy in package.copies if copy.id in wanted}
                 done = [c for c in copies.values() if c.state in {"lost", "retired"} or _fresh(c, asked.asked_at)]
                 read = sum((c.size or 0) if c in done else c.moved for c in copies.values())
@@ -198,7 +199,7 @@ def release(dataset: str, apply: bool, as_json: bool, data: str) -> None:
         with progress(shown=not as_json) as bar:
             while plan.state not in {"done", "failed"} and not (plan.state == "planned" and not apply):
                 time.sleep(POLL)
-                plan = client.released(plan.id)
+                plan = patiently(partial(client.released, plan.id), shown=not as_json)
                 bar.at("release", done=plan.removed, total=plan.files)
     if as_json:
         give(plan)
@@ -212,7 +213,7 @@ def release(dataset: str, apply: bool, as_json: bool, data: str) -> None:
 
 def _print_plan(plan: Release) -> None:
     if plan.problem:
-        click.echo(f"holdfast: {plan.problem.sentence}", err=True)
+        say(f"holdfast: {plan.problem.sentence}", err=True)
     tapes = sorted({item["tape"] for item in plan.evidence})
     say(f"Evidence: {len(plan.evidence)} verified copies on {', '.join(tapes)}.")
     for item in plan.differing:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,15 +13,21 @@ from urllib.parse import urlsplit
 import click
 
 from holdfast.cli.credentials import kept
+from holdfast.cli.exits import exit_code, exit_of_code
+from holdfast.cli.output import say
 from holdfast.client import Client
-from holdfast.errors import SettingsError
+from holdfast.errors import HoldfastError, SettingsError, TransientError
 from holdfast.settings import Settings
 from holdfast.settings.reading import load
 from holdfast.settings.values import Seconds, parse
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 _DEFAULT_DATA: Final = "~/.local/share/holdfast"  # where the XDG base directory specification puts a user's data
 _DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_AWAY: Final = 600.0  # seconds that a server may be away while somebody waits: it is restarted, or brought up to date
+_AGAIN: Final = 1.0  # seconds between two looks whether it is back
+_TRANSIENT: Final = exit_of_code(TransientError.code)
 URL_FILE: Final = "url"  # in the data folder, written by `holdfast up`
 
 data_option = click.option(
@@ -65,7 +72,25 @@ def connect(data: str) -> Client:
     Raises SettingsError when there is no archive there, or its token cannot be read.
     """
     url = address(data)
-    return client_of(url, os.environ.get("HOLDFAST_TOKEN") or kept(url) or _folder_token(data, url))
+    return client_of(url, os.environ.get("HOLDFAST_TOKEN", "").strip() or kept(url) or _folder_token(data, url))
+
+
+def patiently(ask: Callable[[], T], *, shown: bool) -> T:
+    """Return the answer to `ask`, also of a server that is away for a while: what is waited for goes on without it.
+
+    Says once why it waits, if `shown`. Raises what `ask` raises when that does not pass, or has not in `_AWAY` seconds.
+    """
+    end, told = time.monotonic() + _AWAY, not shown
+    while True:
+        try:
+            return ask()
+        except HoldfastError as error:
+            if exit_code(error) != _TRANSIENT or time.monotonic() > end:
+                raise
+            if not told:
+                say(f"waiting: {error.sentence}", err=True)
+                told = True
+        time.sleep(_AGAIN)
 
 
 def client_of(url: str, token: str | None = None, *, certificate: str | None = None, key: str | None = None) -> Client:
@@ -92,7 +117,10 @@ def _folder_token(data: str, url: str) -> str:
 
 def on_this_host(url: str) -> bool:
     """Say whether an address leads to this host and nowhere else."""
-    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+    try:
+        return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+    except ValueError:  # of what is no address; the client says so
+        return False
 
 
 def address(data: str) -> str:

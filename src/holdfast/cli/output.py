@@ -25,16 +25,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, Unreachable
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP: Final = 1000
-_WIDE: Final = 1000  # columns where there is no terminal: programs that read lines want whole ones
-
-
-def console() -> Console:
-    """Return the console of standard output; colours only on a terminal."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
+_WIDE: Final = 1000  # columns: a row is a line, which terminals break better than columns of a few letters
 
 
 def size(number: float | None) -> str:
@@ -65,7 +60,11 @@ def duration(seconds: float) -> str:
 
 def plain(text: str) -> Text:
     """Return text that is shown as it is, without markup and with control characters escaped."""
-    return Text("".join(char if char.isprintable() else repr(char)[1:-1] for char in text))
+    return Text(_harmless(text))
+
+
+def _harmless(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> None:
@@ -75,16 +74,18 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequ
         made.add_column(heading, justify="right" if number in right else "left", overflow="fold", no_wrap=number == 0)
     for row in rows:
         made.add_row(*(plain(cell) for cell in row))
-    screen = console()
+    screen = Console(highlight=False, width=_WIDE, height=_WIDE)  # both, or a dumb terminal has 80
     with screen.capture() as drawn:
         screen.print(made)
     for line in drawn.get().splitlines():
         click.echo(line.rstrip())
 
 
-def say(text: str) -> None:
-    """Print a line for people."""
-    click.echo("".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text))
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line for people; empty ones may stand around it, but no title or name that it tells breaks it."""
+    line = text.strip("\n")
+    before, _, after = text.partition(line) if line else (text, "", "")
+    click.echo(before + _harmless(line) + after, err=err)
 
 
 def give(value: BaseModel | dict[str, Any]) -> None:
@@ -94,10 +95,13 @@ def give(value: BaseModel | dict[str, Any]) -> None:
 
 def complain(error: HoldfastError, *, as_json: bool) -> None:
     """Tell what went wrong, on standard error, or as JSON where machines listen."""
+    sentence = error.sentence
+    if isinstance(error, Unreachable):  # here, that is the archive
+        sentence += " Is it running (holdfast up), and is this its address (HOLDFAST_URL)?"
     if as_json:
-        give({"error": {"code": getattr(error, "of", error.code), "sentence": error.sentence}})
+        give({"error": {"code": getattr(error, "of", error.code), "sentence": sentence}})
     else:
-        click.echo(f"holdfast: {error.sentence}", err=True)
+        say(f"holdfast: {sentence}", err=True)
 
 
 class Bar:

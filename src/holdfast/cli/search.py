@@ -36,6 +36,8 @@ def meta(
 
     That works for closed datasets, too: every change is kept.
     """
+    if history and (pairs or files or remove):
+        raise click.UsageError("--history shows what was changed: it cannot go with changes.")
     given = {key: value for name in files for key, value in read_file(name).items()} | dict(map(pair, pairs))
     with connect(data) as client:
         if history:
@@ -115,6 +117,7 @@ def search(
     with connect(data) as client:
         if forget:
             client.forget_search(forget)
+            give({"forgotten": forget}) if as_json else say(f"The search {forget} is kept no longer.")
             return
         if list_saved:
             _saved(client, as_json=as_json)

@@ -99,7 +99,7 @@ def _tell(result: dict[str, Any], *, as_json: bool, data: str) -> None:
         give(result)
         return
     for what, why in result["problems"]:
-        click.echo(f"{what}: {why}", err=True)
+        say(f"{what}: {why}", err=True)
     say(
         f"{result['tapes']} tapes were read"
         + (f", {result['skipped']} had been read before" if result["skipped"] else "")

@@ -58,7 +58,7 @@ def found(sources: Sequence[str], into: str = "") -> tuple[list[LocalFile], list
     odd: list[tuple[str, str]] = []
     prefix = os.fsencode(into.strip("/")) + b"/" if into.strip("/") else b""
     for text in sources:
-        bare = text.endswith("/") or text in {".", ".."}
+        bare = os.path.basename(text) in {"", ".", ".."}
         base = prefix if bare else prefix + os.fsencode(os.path.basename(text))
         for path, name in _below(text, base, odd):
             try:
@@ -123,16 +123,15 @@ class Adding:
         """Add `files`; what is there already, unchanged, is left out, so that it can be repeated. Raises Unreachable."""
         self._there = {item.path: item for item in self._client.files(self._dataset)}
         self._all = (len(files), sum(file.size for file in files))
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="add") as pool:
+        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="add")
+        try:
             futures = [pool.submit(self._one, file) for file in files if file.size >= _SMALL]
             small = _batches(file for file in files if file.size < _SMALL)
             futures += [pool.submit(self._batch, batch) for batch in small]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in as_completed(futures):
+                future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for the end of a large file
         return self._added
 
     def _one(self, file: LocalFile) -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from itertools import takewhile
+from typing import Any, Final
 
-from holdfast.client.connection import segment
-from holdfast.client.content import Content
+from holdfast.client.connection import is_text, segment, sent
+from holdfast.client.content import Content, raw_path
 from holdfast.client.deposit import Deposits
 from holdfast.client.grants import Grants
 from holdfast.client.groups import Groups
@@ -49,6 +51,8 @@ from holdfast.wire.tapes import (
     TapeWish,
 )
 
+_PAGE: Final = 1000  # of a list that is had whole; a call costs more than its items
+
 
 class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls):
     """A connection to an archive, with all calls."""
@@ -73,7 +77,7 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
         """Yield all datasets, the newest first."""
         cursor: str | None = None
         while True:
-            page = self._get("/datasets", DatasetPage, cursor=cursor, deleted=deleted)
+            page = self._get("/datasets", DatasetPage, cursor=cursor, limit=_PAGE, deleted=deleted)
             yield from page.items
             if (cursor := page.next) is None:
                 return
@@ -84,7 +88,12 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
 
     def files(self, dataset: str, *, prefix: str = "", union: bool = False) -> Iterator[File]:
         """Yield the files of a dataset in path order, or those at and below `prefix`; with `union`, also of what it extends."""
-        return self._pages(f"/datasets/{segment(dataset)}/files", prefix=prefix, union=union)
+        known = "/".join(takewhile(is_text, prefix.split("/")))  # what is not UTF-8, an address cannot ask for
+        found = self._pages(f"/datasets/{segment(dataset)}/files", prefix=known, union=union)
+        if known == prefix:
+            return found
+        wanted = os.fsencode(prefix) + b"/"
+        return (file for file in found if (raw_path(file) + b"/").startswith(wanted))
 
     def folder(self, dataset: str, path: str = "") -> Iterator[File]:
         """Yield what is directly in a folder of a dataset."""
@@ -112,12 +121,15 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
         self, dataset: str, *, destination: str, paths: Sequence[str] = (), priority: int = 0, key: str = ""
     ) -> Request:
         """Ask for files back, to a folder of the server; no path means the whole dataset."""
-        wish = RequestWish(dataset=dataset, paths=list(paths), destination=destination, priority=priority)
+        plain, exact = sent(paths)
+        wish = RequestWish(dataset=dataset, paths=plain, paths_base64=exact, destination=destination, priority=priority)
         return self._post("/requests", wish, Request, key)
 
     def stage(self, dataset: str, *, paths: Sequence[str] = (), keep: float | None = None, key: str = "") -> Request:
         """Ask for files to be brought into the archive's buffer and kept there, in seconds."""
-        return self._post("/requests", RequestWish(dataset=dataset, paths=list(paths), keep=keep), Request, key)
+        plain, exact = sent(paths)
+        wish = RequestWish(dataset=dataset, paths=plain, paths_base64=exact, keep=keep)
+        return self._post("/requests", wish, Request, key)
 
     def keep(self, request: str, seconds: float) -> Request:
         """Keep what was staged for so long from now."""
@@ -131,9 +143,9 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
         """Return how far a request is."""
         return self._get(f"/requests/{segment(request)}", Request)
 
-    def requests(self) -> RequestPage:
-        """Return the newest requests."""
-        return self._get("/requests", RequestPage)
+    def requests(self, *, cursor: str | None = None, limit: int = 50) -> RequestPage:
+        """Return the newest requests, or those behind a cursor."""
+        return self._get("/requests", RequestPage, cursor=cursor, limit=limit)
 
     def cancel(self, request: str) -> Request:
         """End a request; what was delivered stays."""
@@ -159,10 +171,7 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
 
     def packages_csv(self, *, search: str = "") -> Iterator[str]:
         """Yield the whole table of packages as CSV, in pieces."""
-        with self._http.stream("GET", "/packages.csv", params={"search": search}) as response:
-            if response.is_error:
-                response.read()
-                self._refuse(response)
+        with self._streamed("/packages.csv", search=search) as response:
             yield from response.iter_text()
 
     def tapes(self) -> list[Tape]:
@@ -209,9 +218,11 @@ class Client(People, Groups, Grants, Deposits, Content, Profiles, MetadataCalls)
         """Take a drive into use again."""
         return self._post(f"/drives/{segment(drive)}/enable", None, Drive)
 
-    def mounts(self, *, tape: str | None = None, drive: str | None = None, limit: int = 50) -> MountPage:
-        """Return the newest mounts, of one tape, of one drive, or all."""
-        return self._get("/mounts", MountPage, tape=tape, drive=drive, limit=limit)
+    def mounts(
+        self, *, tape: str | None = None, drive: str | None = None, cursor: str | None = None, limit: int = 50
+    ) -> MountPage:
+        """Return the newest mounts, or those behind a cursor: of one tape, of one drive, or all."""
+        return self._get("/mounts", MountPage, tape=tape, drive=drive, cursor=cursor, limit=limit)
 
     def events(self, *, after: str = "", limit: int = 100, dataset: str | None = None) -> EventPage:
         """Return events after a cursor."""

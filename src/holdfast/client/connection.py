@@ -3,25 +3,40 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import os
+import re
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from holdfast.errors import HoldfastError, Refused, SettingsError, Unreachable
+from holdfast.errors import HoldfastError, InvalidInput, Refused, SettingsError, Unreachable
 from holdfast.wire.model import wrong
 
 ANSWER: Final = 60.0  # seconds until an answer has to come; asking for part of a huge dataset walks its file list
 _TIMEOUT: Final = httpx.Timeout(ANSWER, connect=5.0)
-_TRIES: Final = 3  # of a call that was not answered; safe, because every write carries an idempotency key
 _PATIENCE: Final = 600.0  # seconds in which a server that is busy is asked again; others' uploads take their time
+_AWAY: Final = 60.0  # seconds in which bytes on their way wait for a server that was there; starting anew takes it less
+_LOOK: Final = 1.0  # seconds between two looks
+_CUTS: Final = 4  # of a call that gets no further; to repeat it is safe, because every write carries an idempotency key
+_NOT_THERE: Final = (httpx.ConnectError, httpx.ConnectTimeout)
+_ADDRESS: Final = re.compile(
+    r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]]+)(:(?P<port>[0-9]{1,5}))?(/[^\s?#]*)?", re.IGNORECASE
+)
+_LAST_PORT: Final = 65535
+_TOKEN: Final = re.compile(r"[!-~]+")  # what a header can have
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 
 class Connection:
@@ -34,16 +49,24 @@ class Connection:
         """`url` is the server's address without a path, `token` a token of it; what is public needs none.
 
         Three PEM files: `ca` has the authorities that are believed instead of those of the world, `certificate` and `key`
-        say who calls; the key may be in the file of the certificate. Raises SettingsError for files that cannot be used.
+        say who calls; the key may be in the file of the certificate. Raises SettingsError for what cannot be used.
         """
+        if token and not _TOKEN.fullmatch(
+            token
+        ):  # which, is not said: a line break behind it makes it no less a secret
+            raise SettingsError(what="The token (HOLDFAST_TOKEN) has blanks, line breaks or letters that no token has.")
         self._url, self._shows = url, certificate is not None
+        self._lost: float | None = -math.inf  # since when no call finds the server; before the first one, for ever
+        if not (found := _ADDRESS.fullmatch(url)) or int(found["port"] or 0) > _LAST_PORT:
+            raise SettingsError(what=f"{url!r} is no address of a server, as https://archive.example.org is.")
         self._http = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT,
             trust_env=False,
+            event_hooks={"response": [_from_the_server]},
             # Reading the certificates of the world takes as long as a whole call.
-            verify=_believed(ca, certificate, key) if url.startswith("https:") else False,
+            verify=False if url.lower().startswith("http:") else _believed(ca, certificate, key),
         )
 
     @property
@@ -88,7 +111,10 @@ class Connection:
 
     def _send(self, method: str, path: str, wish: BaseModel | None, key: str = "", **how: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key or secrets.token_urlsafe(16), "Content-Type": "application/json"}
-        content = wish.model_dump_json() if wish else None
+        try:
+            content = wish.model_dump_json() if wish else None
+        except PydanticSerializationError as error:
+            raise InvalidInput(what="What was given is not all text in UTF-8.") from error
         return self._call(method, path, content=content, headers=headers, **how)
 
     def _call(self, method: str, path: str, **how: Any) -> httpx.Response:
@@ -99,21 +125,57 @@ class Connection:
 
     def _asked(self, method: str, path: str, **how: Any) -> httpx.Response:
         """Return what the server answered, be it a refusal. Raises Unreachable, SettingsError."""
-        for left in range(_TRIES - 1, -1, -1):
+        return self._steadily(lambda: self._http.request(method, path, **how), away=0.0)
+
+    def _steadily(self, work: Callable[[], T], reached: Callable[[], int] = lambda: 0, *, away: float = _AWAY) -> T:
+        """Return what `work` does, which is done again when it is cut off, be it by a server that starts anew.
+
+        `reached` tells how far it is: what gets further each time may be cut off any number of times. A server that was there
+        may be `away` for so many seconds. Raises Unreachable, SettingsError.
+        """
+        cuts, far = 0, reached()
+        while True:
             try:
-                response = self._http.request(method, path, **how)
+                done = work()
+            except UnicodeEncodeError as error:
+                raise _no_text(error) from error
             except httpx.TransportError as error:
-                if left and not isinstance(error, httpx.ConnectError):
-                    continue
-                raise self._unreachable(error) from error
-            break
-        return response
+                now, told = time.monotonic(), self._unreachable(error)
+                if isinstance(error, _NOT_THERE):
+                    self._lost = self._lost or now
+                    over = now >= self._lost + away
+                else:
+                    cuts = 1 if reached() > far else cuts + 1
+                    far, over = reached(), cuts == _CUTS
+                if over or not isinstance(told, Unreachable):
+                    raise told from error
+                time.sleep(min(_LOOK, away))  # who does not wait for a server is not to wait for nothing
+            else:
+                self._lost = None
+                return done
+
+    @contextmanager
+    def _streamed(self, route: str, /, **query: Any) -> Iterator[httpx.Response]:
+        """Yield an answer that is read in pieces. Raises Refused, Unreachable, SettingsError."""
+        try:
+            with self._http.stream("GET", route, params=query) as response:
+                if response.is_error:
+                    response.read()
+                    self._refuse(response)
+                yield response
+        except UnicodeEncodeError as error:
+            raise _no_text(error) from error
+        except httpx.TransportError as error:
+            raise self._unreachable(error) from error
 
     def _patiently(self, send: Callable[[], httpx.Response], patience: float = _PATIENCE) -> httpx.Response:
-        """Return the answer to `send`, which is called again when a server that is busy says, for `patience` seconds at most."""
+        """Return the answer to `send`, which is called again when it is cut off, and when a server that is busy says.
+
+        The latter for `patience` seconds at most. Raises Unreachable, SettingsError.
+        """
         end = time.monotonic() + patience
         while True:
-            response = send()
+            response = self._steadily(send)
             pause = response.headers.get("Retry-After", "")
             if (
                 response.status_code != httpx.codes.SERVICE_UNAVAILABLE
@@ -137,7 +199,7 @@ class Connection:
 
     def _refuse(self, response: httpx.Response) -> NoReturn:
         if response.request.method == "HEAD":  # its answer cannot say why; that to the same call with GET can
-            with self._http.stream("GET", response.request.url) as told:
+            with suppress(httpx.TransportError), self._http.stream("GET", response.request.url) as told:
                 if told.status_code == response.status_code:
                     told.read()
                     response = told
@@ -145,8 +207,16 @@ class Connection:
             found = response.json()
             details = dict(found.get("details", {}))
             raise Refused(**{**details, "detail": found["detail"], "code": found["code"]})
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise Unreachable(url=self._url, why=f"it answered {response.status_code}") from None
+
+
+def _from_the_server(response: httpx.Response) -> None:
+    """Raise TransportError for what a proxy answers in the place of a server that does not."""
+    if response.status_code == httpx.codes.BAD_GATEWAY:
+        raise httpx.ConnectError("the proxy in front of it answers 502", request=response.request)
+    if response.status_code == httpx.codes.GATEWAY_TIMEOUT:
+        raise httpx.ReadTimeout("the proxy in front of it answers 504", request=response.request)
 
 
 def _believed(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
@@ -164,6 +234,28 @@ def _believed(ca: str | None, certificate: str | None, key: str | None) -> ssl.S
     return context
 
 
-def segment(name: str) -> str:
-    """Return a name as one part of a path."""
-    return quote(name, safe="")
+def _no_text(error: UnicodeEncodeError) -> InvalidInput:
+    return InvalidInput(what=f"{error.object!r} is not text in UTF-8.")
+
+
+def is_text(path: str) -> bool:
+    """Say whether a path is UTF-8; `os.fsdecode` and `sys.argv` also have others."""
+    return not any("\ud800" <= char <= "\udfff" for char in path)
+
+
+def sent(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the paths that are UTF-8 and, in base 64, those that are not."""
+    return (
+        [path for path in paths if is_text(path)],
+        [base64.b64encode(os.fsencode(path.strip("/"))).decode() for path in paths if not is_text(path)],
+    )
+
+
+def segment(name: str | bytes) -> str:
+    """Return a name as one part of a path; `..` would be taken for the way to another address."""
+    return quote(name, safe="") if name not in {".", "..", b".", b".."} else "%2E" * len(name)
+
+
+def segments(path: bytes) -> str:
+    """Return the path of a file as it stands in an address."""
+    return "/".join(map(segment, path.split(b"/")))

@@ -9,19 +9,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
-import httpx
-
-from holdfast.client.connection import Connection, segment
-from holdfast.errors import DigestMismatch
+from holdfast.client.connection import Connection, segment, segments, sent
+from holdfast.errors import Conflict, DigestMismatch
 from holdfast.model.names import COMPONENT_LIMIT
 from holdfast.wire.datasets import File
 from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
 from holdfast.wire.requests import Request
 
 _CHUNK: Final = 1 << 20  # bytes
-_TRIES: Final = 5  # of a download that is cut off; each goes on where the last one ended
 _PART: Final = ".holdfast-part"
 _ACCEPTED: Final = 202
 _PARTIAL: Final = 206
@@ -35,7 +31,8 @@ class Content(Connection):
 
         With `union`, also what the dataset extends; repeat it after each request, until it returns none.
         """
-        params = {"path": list(paths), "union": union}
+        plain, exact = sent(paths)
+        params = {"path": plain, "path_base64": exact, "union": union}
         response = self._call("HEAD", f"/datasets/{segment(dataset)}/bundle", params=params)
         if response.status_code != _ACCEPTED:
             return None
@@ -47,18 +44,22 @@ class Content(Connection):
         """Download one file to `target`, which has its name only when its checksum matched; go on where one ended.
 
         `progress` is called with the bytes that came, negative when some have to come again. Returns the request to
-        follow if it is on tape only. Raises DigestMismatch, Refused, Unreachable, and OSError of the disk.
+        follow if it is on tape only. Raises Conflict (a link is in the way), DigestMismatch, Refused, Unreachable, and
+        OSError of the disk.
         """
         part = _part(target)
+        if part.is_symlink():  # what came would go to where it leads
+            raise Conflict(what=f"{part} is a link, and in the way of what comes. Remove it and repeat.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in range(_TRIES - 1, -1, -1):
-            try:
-                if found := self._fetch(dataset, file, part, progress):
-                    return found
-                break
-            except httpx.TransportError as error:
-                if not left:
-                    raise self._unreachable(error) from error
+        told = 0
+
+        def at(far: int) -> None:
+            nonlocal told
+            progress(far - told)
+            told = far
+
+        if found := self._steadily(lambda: self._fetch(dataset, file, part, at), lambda: _size(part)):
+            return found
         if sha512_of(part) != file.sha512:
             part.unlink()
             raise DigestMismatch(name=file.path)
@@ -69,11 +70,12 @@ class Content(Connection):
         part.rename(target)
         return None
 
-    def _fetch(self, dataset: str, file: File, part: Path, progress: Callable[[int], None]) -> Request | None:
-        begun = part.stat().st_size if part.exists() else 0
+    def _fetch(self, dataset: str, file: File, part: Path, at: Callable[[int], None]) -> Request | None:
+        begun = _size(part)
         headers = {"Range": f"bytes={begun}-", "If-Range": f'"{file.sha512}"'} if 0 < begun < file.size else {}
-        route = f"/datasets/{segment(dataset)}/content/{escaped(file)}"
+        route = f"/datasets/{segment(dataset)}/content/{segments(raw_path(file))}"
         if begun == file.size and part.exists():
+            at(begun)
             return None
         with self._http.stream("GET", route, headers=headers) as response:
             if response.is_error:
@@ -82,23 +84,22 @@ class Content(Connection):
             if response.status_code == _ACCEPTED:
                 return self._understood(Request, response.read())
             goes_on = response.status_code == _PARTIAL
-            if goes_on:
-                progress(begun)
-            elif begun:
+            far = begun if goes_on else 0
+            at(far)
+            if begun and not goes_on:
                 part.unlink()
             with part.open("ab" if goes_on else "wb") as out:
                 for chunk in response.iter_bytes(_CHUNK):
                     out.write(chunk)
-                    progress(len(chunk))
+                    far += len(chunk)
+                    at(far)
         return None
 
     def checksums(self, dataset: str, paths: Sequence[str] = (), *, union: bool = False) -> Iterator[bytes]:
         """Yield the checksums of files (none: all) as `sha512sum -c` reads them, in pieces; with `union`, of all versions."""
         route = f"/datasets/{segment(dataset)}/checksums"
-        with self._http.stream("GET", route, params={"path": list(paths), "union": union}) as response:
-            if response.is_error:
-                response.read()
-                self._refuse(response)
+        plain, exact = sent(paths)
+        with self._streamed(route, path=plain, path_base64=exact, union=union) as response:
             yield from response.iter_bytes()
 
     def add_link(self, dataset: str, wish: NewLink) -> Link:
@@ -126,6 +127,10 @@ def _part(target: Path) -> Path:
     return target.with_name(name)
 
 
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
 def sha512_of(path: Path) -> str:
     """Return the SHA-512 of a local file in hex. Raises OSError."""
     with path.open("rb") as file:
@@ -140,8 +145,3 @@ def raw_path(file: File) -> bytes:
 def raw_target(file: File) -> bytes:
     """Return the exact bytes of where a link leads; of what is none, no bytes."""
     return base64.b64decode(file.target_base64) if file.target_base64 else (file.target or "").encode()
-
-
-def escaped(file: File) -> str:
-    """Return the path of a file as it stands in an address."""
-    return quote(raw_path(file), safe="/")

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import quote_from_bytes
 
 import httpx
 from blake3 import blake3
 
-from holdfast.client.connection import ANSWER, Connection, segment
+from holdfast.client.connection import ANSWER, Connection, segment, segments
 from holdfast.errors import Conflict, DigestMismatch, SourceChanged, SourceUnreadable
 from holdfast.model.entry import Kind
 from holdfast.model.names import printable
@@ -90,7 +89,7 @@ class Deposits(Connection):
 
     def remove_file(self, dataset: str, path: str | bytes) -> None:
         """Take a file out of an open dataset."""
-        self._call("DELETE", f"/datasets/{segment(dataset)}/files/{quote_from_bytes(os.fsencode(path))}")
+        self._call("DELETE", f"/datasets/{segment(dataset)}/files/{segments(os.fsencode(path))}")
 
     def uploads(self, dataset: str) -> UploadPage:
         """Return the files that are on their way into a dataset."""
@@ -109,9 +108,10 @@ class Deposits(Connection):
 
         Raises SourceChanged (the file changed meanwhile), DigestMismatch.
         """
-        hasher = blake3()
+        hasher, sent = blake3(), 0
 
         def content() -> Iterator[bytes]:
+            nonlocal sent
             hasher.reset()
             left = file.size
             with file.file.open("rb", buffering=0) as opened:
@@ -123,24 +123,23 @@ class Deposits(Connection):
                     ):  # before all has gone, so that a file that is no more what it was never comes
                         _require_same(opened, file, left)
                     hasher.update(block)
+                    sent += len(block)
                     moved(len(block))
                     yield block
 
-        route = f"/datasets/{segment(dataset)}/files/{quote_from_bytes(file.path)}"
+        route = f"/datasets/{segment(dataset)}/files/{segments(file.path)}"
         headers = {"Content-Length": str(file.size), "Content-Type": "application/octet-stream"}
         params = {"mtime_ns": str(file.mtime_ns), "mode": f"{file.mode:04o}"}
 
         def send() -> httpx.Response:
-            answer = self._http.put(route, params=params, content=content(), headers=headers)
-            if not answer.is_success:
-                moved(-file.size)  # it is read before the server is asked what it says
-            return answer
+            nonlocal sent
+            moved(-sent)  # by a call that was cut off or refused
+            sent = 0
+            return self._http.put(route, params=params, content=content(), headers=headers)
 
-        try:
-            response = self._patiently(send)
-        except httpx.TransportError as error:
-            raise self._unreachable(error) from error
+        response = self._patiently(send)
         if not response.is_success:
+            moved(-sent)
             self._refuse(response)
         added = self._understood(AddedFile, response.content)
         if added.blake3 != hasher.hexdigest():
@@ -172,7 +171,7 @@ class Deposits(Connection):
             return Batch(added=[], unchanged=0, refused=refused)
         route = f"/datasets/{segment(dataset)}/files"
         headers = {"Content-Type": "application/x-tar"}
-        answer = self._patiently(lambda: self._asked("POST", route, content=body.getvalue(), headers=headers))
+        answer = self._patiently(lambda: self._http.post(route, content=body.getvalue(), headers=headers))
         if not answer.is_success:
             self._refuse(answer)
         batch = self._understood(Batch, answer.content)
@@ -195,7 +194,7 @@ class Deposits(Connection):
             "Upload-Length": str(file.size),
             "Upload-Metadata": ",".join(f"{key} {base64.b64encode(value).decode()}" for key, value in metadata.items()),
         }
-        begun = self._patiently(lambda: self._asked("POST", "/uploads", headers=headers))
+        begun = self._patiently(lambda: self._http.post("/uploads", headers=headers))
         if not begun.is_success:
             self._refuse(begun)
         route = f"/uploads/{begun.headers['Location'].rpartition('/')[2]}"
@@ -224,25 +223,17 @@ class Deposits(Connection):
         }  # fmt: skip
         timeout = httpx.Timeout(ANSWER, connect=self._http.timeout.connect, read=wait)
         for left in range(_TRIES - 1, -1, -1):
-            response = None
-            try:
-                # Also where a call that was cut off is still being worked on.
-                response = self._patiently(
-                    lambda: self._http.patch(route, content=piece, headers=headers, timeout=timeout), wait
-                )
-            except httpx.TransportError as error:
-                if not left:
-                    raise self._unreachable(error) from error
-            else:
-                if response.is_success:
-                    return int(response.headers["Upload-Offset"])
-                if not response.is_server_error and response.status_code not in {409, 460}:
-                    self._refuse(response)
-                if not left:
-                    self._refuse(response)
-            found = self._asked("HEAD", route, headers=_TUS)
+            # Also where a call that was cut off is still being worked on.
+            response = self._patiently(
+                lambda: self._http.patch(route, content=piece, headers=headers, timeout=timeout), wait
+            )
+            if response.is_success:
+                return int(response.headers["Upload-Offset"])
+            if not left or (not response.is_server_error and response.status_code not in {409, 460}):
+                self._refuse(response)
+            found = self._patiently(lambda: self._http.head(route, headers=_TUS))
             if not found.is_success:
-                self._refuse(response or found)  # it is over: why, its own answer has said
+                self._refuse(response)  # it is over: why, its own answer has said
             if int(found.headers["Upload-Offset"]) != offset:
                 return int(found.headers["Upload-Offset"])
         raise Conflict(what="The upload did not get on.")
