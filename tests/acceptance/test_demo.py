@@ -43,8 +43,8 @@ def test_the_demo_says_where_to_look_when_it_is_stopped(tmp_path: Path) -> None:
             if line.startswith("2. "):
                 break
         demo.send_signal(signal.SIGTERM)
-        _, errors = demo.communicate(timeout=120)
-    assert demo.returncode == 130
+        told, errors = demo.communicate(timeout=120)
+    assert demo.returncode == 130, told + errors
     assert f"{folder}/up.log" in errors
     assert not _alive(folder)
 
