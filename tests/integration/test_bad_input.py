@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,8 @@ def test_pipes_and_sockets_are_all_named(site: SmallSite) -> None:
     folder = site.fill({"a": b"a", "sub/b": b"b"})
     os.mkfifo(folder / "sub" / "pipe")
     with socket.socket(socket.AF_UNIX) as listening:
-        os.chdir(folder)  # a socket's path is short
-        listening.bind("socket")
+        with chdir(folder):  # a socket's path is short
+            listening.bind("socket")
         dataset = site.register(folder)
         site.drain()
     code, sentence = reason(site, dataset)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from select import select
 
 import psycopg
 import pytest
@@ -83,9 +84,12 @@ def test_p6_a_server_that_goes_away_while_a_job_is_deferred_is_told_as_anywhere_
 def test_nobody_waits_for_connections_that_were_dropped_while_they_lay_idle(away: SmallSite) -> None:
     database = away.archive.database
     with ExitStack() as held:
-        mine = [held.enter_context(database.reading()).info.backend_pid for _ in range(8)]
+        mine = [held.enter_context(database.reading()) for _ in range(8)]
     with psycopg.connect(database.dsn, autocommit=True) as other:
-        other.execute("select pg_terminate_backend(pid, 10000) from unnest(%s::int[]) as pid", [mine])
+        pids = [conn.info.backend_pid for conn in mine]
+        other.execute("select pg_terminate_backend(pid, 10000) from unnest(%s::int[]) as pid", [pids])
+    for conn in mine:  # what the server says of it comes through the proxy
+        assert select([conn.fileno()], [], [], 30)[0]
     began = time.monotonic()
     assert away.rows("select 1 as n") == [{"n": 1}]
     assert time.monotonic() - began < 1  # the pool's own check would pause longer after each: 15 s for these

@@ -32,8 +32,8 @@ server.stop()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "database"
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pg") / "database"  # the path of a socket has no room for the name of a test
 
 
 @pytest.fixture
