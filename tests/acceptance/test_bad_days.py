@@ -149,7 +149,7 @@ def test_p5_rebuild_and_up_on_a_new_folder(own: Up, tmp_path: Path) -> None:
 
 
 def test_it_ends_by_itself_as_soon_as_it_runs(own: Up) -> None:
-    for _ in range(2):
+    for _ in range(3):
         assert own.stop() == 0
         own.start()
     assert "is killed" not in own.told()

@@ -146,31 +146,35 @@ def test_p6_a_large_file_is_gone_on_with_after_the_archive_was_killed(own: Up, t
 def test_files_get_there_and_back_through_kills_of_the_archive(
     own: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at = random.Random(os.getpid()).randrange(1, 11_000_000)
+    chance = random.Random(os.getpid())
+    instants = [chance.randrange(1, 5_500_000), chance.randrange(5_500_000, 11_000_000)]
     monkeypatch.setattr("holdfast.client.adding._LARGE", 5_000_000)
     monkeypatch.setattr("holdfast.client.deposit._PIECE", 1_000_000)
     files = {"large": os.urandom(12_000_000), "medium": os.urandom(4_000_000), "small": b"content"}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    moved = threading.Event()
+    reached = threading.Semaphore(0)
+    left: list[int] = []
 
     def tell(far: int) -> None:
-        if far >= at:
-            moved.set()
+        while left and far >= left[0]:
+            left.pop(0)
+            reached.release()
 
-    def through_a_kill(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
-        moved.clear()
+    def through_kills(pool: ThreadPoolExecutor, work: Callable[[], Any]) -> Any:
+        left[:] = instants
         done = pool.submit(work)
-        assert moved.wait(60)
-        own.kill()
-        own.start()
+        for _ in instants:
+            assert reached.acquire(timeout=60), instants
+            own.kill()
+            own.start()
         return done.result()
 
     with ThreadPoolExecutor(1) as pool, client(own) as one:
         dataset = one.create(title="Through kills", profile="single-tape").id
         local, _ = found([str(tmp_path / name) for name in files])
         adding = Adding(one, dataset, progress=lambda now: tell(now.bytes))
-        added = through_a_kill(pool, lambda: adding.run(local))
+        added = through_kills(pool, lambda: adding.run(local))
         assert (added.refused, added.files + added.there) == ([], 3)
         own.json("close", dataset, "--wait")
         own.json("stage", dataset, "--wait")
@@ -183,7 +187,7 @@ def test_files_get_there_and_back_through_kills_of_the_archive(
 
         back = {file.path: file for file in one.files(dataset)}
         assert (
-            through_a_kill(pool, lambda: one.download(dataset, back["large"], tmp_path / "back", progress=note)) is None
+            through_kills(pool, lambda: one.download(dataset, back["large"], tmp_path / "back", progress=note)) is None
         )
     assert (tmp_path / "back").read_bytes() == files["large"]
     assert came == len(files["large"])

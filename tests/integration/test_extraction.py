@@ -181,6 +181,8 @@ def test_p9_a_source_that_is_away_is_waited_for_and_its_place_is_not_told(site: 
         assert (pending.problem.tries, pending.problem.who) == (tries, "operator")
         assert site.hurry() == 1
     site.drain(hurry=False)
+    (pending,) = site.show(dataset).pending  # nothing else
+    assert pending.problem
     assert site.show(dataset).level == "preserved"
     away.rename(folder)
     site.drain()
