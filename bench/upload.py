@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Uploads beside a plain PUT to nginx on the same disk, in turn; and many small files through the client.
 
-    .venv/bin/python bench/upload.py [--size 1000000000] [--rounds 5] [--small 10000]
+    .venv/bin/python bench/upload.py [--size 1000000000] [--rounds 5] [--rests 0 6] [--small 10000]
 
 nginx (Debian: nginx-light, its WebDAV module) takes the file into the page cache and gives it its name. Ours takes it from the same
 curl, computes BLAKE3, makes it durable, and records it in the catalogue: `PUT`. For what the disk itself takes, `nginx + sync` waits until
 nginx's file is durable too.
+
+Each finds the same: a file of that size was just written and removed, and after it the machine has rested for as long as `--rests` says.
+A virtual machine gives free memory back to its host after two seconds, and who writes then may have to wait for it.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ http {{
 @contextmanager
 def nginx(work: Path) -> Iterator[str]:
     """Run nginx and yield its address."""
-    (work / "root").mkdir(parents=True)
+    (work / "root").mkdir(parents=True, exist_ok=True)
     port = free_port()
     (work / "conf").write_text(NGINX.format(work=work, port=port, user="user root;" if os.geteuid() == 0 else ""))
     server = subprocess.Popen(["nginx", "-c", work / "conf", "-e", work / "errors"])
@@ -59,36 +62,44 @@ def put(file: Path, url: str, token: str = "") -> float:
     return time.perf_counter() - begun
 
 
-def large(up: Up, work: Path, size: int, rounds: int) -> None:
+def prepare(file: Path, rest: float) -> None:
+    """Leave the memory and the blocks of a copy that was written and removed, and rest for so many seconds."""
+    before = file.with_name("before")
+    with file.open("rb") as source, before.open("wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        os.fsync(target.fileno())
+    before.unlink()
+    os.sync()
+    time.sleep(rest)
+
+
+def large(up: Up, work: Path, file: Path, rest: float, rounds: int) -> None:
     """Time a large file each way in turn and print the medians."""
-    file = work / "large"
-    with file.open("wb") as opened:
-        for _ in range(size // (1 << 20)):
-            opened.write(os.urandom(1 << 20))
     token, base = (up.data / "token").read_text().strip(), f"http://127.0.0.1:{up.port}"
     times: dict[str, list[float]] = {"nginx": [], "nginx + sync": [], "holdfast PUT": []}
     with nginx(work / "nginx") as plain, Client(base, token) as client:
+        stored = work / "nginx/root/large"
         # One folder, as nginx has.
         dataset = client.create(title="bench").id
-        for number in range(rounds):
-            os.sync()
-            times["nginx"].append(put(file, f"{plain}/{number}"))
-            os.sync()
-            (work / "nginx/root" / str(number)).unlink()
+        for _ in range(rounds):
+            prepare(file, rest)
+            times["nginx"].append(put(file, f"{plain}/large"))
+            stored.unlink()
+            prepare(file, rest)
             begun = time.perf_counter()
-            put(file, f"{plain}/{number}s")
-            with (work / "nginx/root" / f"{number}s").open("rb") as stored:
-                os.fsync(stored.fileno())
+            put(file, f"{plain}/large")
+            with stored.open("rb") as opened:
+                os.fsync(opened.fileno())
             times["nginx + sync"].append(time.perf_counter() - begun)
-            (work / "nginx/root" / f"{number}s").unlink()
-            os.sync()
+            stored.unlink()
+            prepare(file, rest)
             times["holdfast PUT"].append(put(file, f"{base}/api/v1/datasets/{dataset}/files/large", token))
             client.remove_file(dataset, "large")
-    print("| way | seconds | MB/s | of nginx |\n|---|---|---|---|")
+    print(f"\nafter a rest of {rest:g} s:\n\n| way | seconds | MB/s | of nginx |\n|---|---|---|---|")
     best = statistics.median(times["nginx"])
     for way, seconds in times.items():
         middle = statistics.median(seconds)
-        print(f"| {way} | {middle:.2f} | {file.stat().st_size / middle / 1e6:.0f} | {best / middle:.0%} |")
+        print(f"| {way} | {middle:.2f} | {file.stat().st_size / middle / 1e6:.0f} | {best / middle:.0%} |", flush=True)
 
 
 def small(up: Up, work: Path, number: int, rounds: int) -> None:
@@ -116,12 +127,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=1_000_000_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rests", type=float, nargs="+", default=[0, 6], metavar="SECONDS")
     parser.add_argument("--small", type=int, default=10_000)
     wanted = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="holdfast-bench-"))
     try:
         with Up(work) as up:
-            large(up, work, wanted.size, wanted.rounds)
+            file = work / "large"
+            with file.open("wb") as opened:
+                for _ in range(wanted.size // (1 << 20)):
+                    opened.write(os.urandom(1 << 20))
+            for rest in wanted.rests:
+                large(up, work, file, rest, wanted.rounds)
             small(up, work, wanted.small, wanted.rounds)
     finally:
         shutil.rmtree(work)

@@ -16,6 +16,7 @@ from holdfast.model.names import COMPONENT_LIMIT
 from holdfast.wire.datasets import File
 from holdfast.wire.links import Link, LinkPage, LinkUse, LinkUses, NewLink
 from holdfast.wire.requests import Request
+from holdfast.writing import write_all
 
 _CHUNK: Final = 1 << 20  # bytes
 _PART: Final = ".holdfast-part"
@@ -88,9 +89,9 @@ class Content(Connection):
             at(far)
             if begun and not goes_on:
                 part.unlink()
-            with part.open("ab" if goes_on else "wb") as out:
+            with part.open("ab" if goes_on else "wb", buffering=0) as out:
                 for chunk in response.iter_bytes(_CHUNK):
-                    out.write(chunk)
+                    write_all(out.fileno(), chunk)
                     far += len(chunk)
                     at(far)
         return None

@@ -17,6 +17,7 @@ from typing import Self
 from blake3 import blake3
 
 from holdfast.errors import Conflict, HoldfastError, MediumFailed, NoSpace
+from holdfast.writing import write_all
 
 _BLOCK_SIZE = 4 << 20  # bytes; a multiple of every device's sector
 _BLOCKS = 6  # in flight
@@ -87,18 +88,20 @@ class _Sink(threading.Thread):
             self._write(data[:whole])
             self._set_direct(self._fd, wanted=False)
             data = data[whole:]
-        while data:
+        while data and self._direct:
             try:
                 count = os.pwrite(self._fd, data, self._at)
             except OSError as error:
-                if not self._direct or error.errno != errno.EINVAL:
+                if error.errno != errno.EINVAL:
                     raise
                 self._set_direct(self._fd, wanted=False)  # accepted at open, refused at write
                 continue
             self._at += count
             data = data[count:]
-            if self._direct and count % mmap.PAGESIZE:
+            if count % mmap.PAGESIZE:
                 self._set_direct(self._fd, wanted=False)
+        write_all(self._fd, data, self._at)
+        self._at += len(data)
 
     def _make_durable(self) -> None:
         if not self._durable:

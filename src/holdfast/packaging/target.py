@@ -18,6 +18,7 @@ from holdfast.errors import Conflict, DigestMismatch, HoldfastError, MediumFaile
 from holdfast.model.entry import ACL, Entry, Packed
 from holdfast.model.names import printable
 from holdfast.packaging.folders import enter, open_folder
+from holdfast.writing import write_all
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PARTS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -265,19 +266,13 @@ def _require(entry: Entry, check: Callable[[], bool]) -> None:
 def _write(fd: int, pieces: Iterator[memoryview], at: int, *, sparse: bool) -> None:
     for piece in pieces:
         if not sparse:
-            _write_all(fd, piece, at)
+            write_all(fd, piece, at)
         else:
             for start in range(0, len(piece), len(_HOLE)):
                 block = bytes(piece[start : start + len(_HOLE)])
                 if block != _HOLE[: len(block)]:
-                    _write_all(fd, memoryview(block), at + start)
+                    write_all(fd, block, at + start)
         at += len(piece)
-
-
-def _write_all(fd: int, data: memoryview, at: int) -> None:
-    while data:
-        count = os.pwrite(fd, data, at)
-        data, at = data[count:], at + count
 
 
 def _rename_new(folder: int, old: bytes, new: bytes) -> None:

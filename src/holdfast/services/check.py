@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, Final
+from io import FileIO
+from typing import Final
 
 from holdfast.catalog import events, jobs
 from holdfast.catalog.database import Row
@@ -136,12 +137,12 @@ def _read(archive: Archive, session: TapeSession, row: Row, package: Row) -> boo
 
 
 @contextmanager
-def _into_staging(archive: Archive, package: Row) -> Iterator[BinaryIO]:
+def _into_staging(archive: Archive, package: Row) -> Iterator[FileIO]:
     """Yield a file in staging; what was written there without an error is the package, to be written again. Raises NoSpace."""
     target = staged_file(archive, {**package, "attempt": package["attempt"] + 1})
     with reserve_staging(archive, f"repair:{package['id']}", package["size"]):
         try:
-            with target.open("wb") as file:
+            with target.open("wb", buffering=0) as file:
                 yield file
         except BaseException:
             target.unlink(missing_ok=True)

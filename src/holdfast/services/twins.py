@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from blake3 import blake3
 
@@ -27,6 +28,7 @@ from holdfast.errors import Damaged, DigestMismatch, HoldfastError
 from holdfast.model.names import sidecar_name
 from holdfast.services.proof import DIGEST_ATTRIBUTE
 from holdfast.tape.library import Extent, TapeSession
+from holdfast.writing import write_all
 
 _BLOCKS: Final = 16  # of 4 MiB in each queue: 64 MiB, a fifth of a second of LTO
 _CHUNK: Final = 4 << 20  # bytes read from staging at once
@@ -172,11 +174,11 @@ def _write(session: TapeSession, feed: _Feed, package: Row) -> Extent:
 
 
 def read_back(
-    session: TapeSession, package: Row, progress: Callable[[int], None], *, into: BinaryIO | None = None
+    session: TapeSession, package: Row, progress: Callable[[int], None], *, into: FileIO | None = None
 ) -> None:
     """Read all files of a package as the medium gives them (P2); `progress` gets its bytes so far, without a sidecar.
 
-    The package, without a sidecar, is written to `into`. Raises DigestMismatch when a file is not what was written,
+    The package, without a sidecar, is written to `into`, which has no buffer. Raises DigestMismatch when a file is not what was written,
     MediumFailed, NotFound.
     """
     for name, (digest, size) in files_of(package).items():
@@ -187,7 +189,7 @@ def read_back(
             if name == package["name"]:
                 progress(read)
                 if into:
-                    into.write(chunk)
+                    write_all(into.fileno(), chunk)
                     if read * 2 >= size:
                         crash_point("recall.half")
         if (hasher.hexdigest(), read) != (digest, size):

@@ -38,6 +38,7 @@ from holdfast.services.archive import Archive, contract
 from holdfast.services.landing import incoming, land, open_dataset, start_writing, within
 from holdfast.services.placing import USUAL_MODE, Arrived
 from holdfast.services.reserve import FILE_COST, release, reserve
+from holdfast.writing import write_all
 
 DIGESTS: Final = ("sha256", "sha512", "sha1")  # that a client may send along; sha1, because tus requires it
 _PATH_LIMIT: Final = 3000  # bytes: below the 4,096 of Linux, with room for the folder of the dataset
@@ -212,12 +213,10 @@ class Receiving:
         self.received += size
 
     def _append(self, part: bytes) -> None:
-        view = memoryview(part)
         try:
-            while view:
-                view = view[os.write(self._fd, view) :]
+            write_all(self._fd, part)
         except OSError as error:
-            raise NoSpace(area=self.archive.settings.landing_path, needed=len(view), free=0) from error
+            raise NoSpace(area=self.archive.settings.landing_path, needed=len(part), free=0) from error
 
     def note(self) -> None:
         """Have what was received count: compare it with its digests, make it durable, record it. Raises UploadDamaged.

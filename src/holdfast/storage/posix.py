@@ -29,6 +29,7 @@ from holdfast.errors import (
     TransientError,
 )
 from holdfast.storage.store import Recall, RecallStatus, Stored, StoreInfo, check_digest, check_key
+from holdfast.writing import write_all
 
 _BLOCK: Final = 1 << 20  # bytes
 _MARKER: Final = ".holdfast-store"  # says that this is the store, and not the empty mount point of one
@@ -151,10 +152,8 @@ class PosixStore:
             if done > size:
                 break
             hasher.update(chunk)
-            view = memoryview(chunk)
             with self._translated(key, size):
-                while view:
-                    view = view[os.write(fd, view) :]
+                write_all(fd, chunk)
         if done != size:
             raise IntegrityError(
                 what=f"{key} should have {size} bytes; its source has {'more' if done > size else done}."
