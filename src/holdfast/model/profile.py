@@ -63,7 +63,7 @@ class Profile:
     )
     required: tuple[str, ...] = _term(
         (), "Metadata that a dataset needs to be closed, each as `reject number energy` or `warn string sample`: what becomes "
-        "of a dataset without it, the kind of the value, the key."
+        "of a dataset without it, the kind of the value, the key. What it was not closed without, it keeps."
     )  # fmt: skip
     release: Release = _term(
         "on-request", "`on-request`: the source of a proven dataset is removed when its owner wants; `never`."

@@ -13,8 +13,9 @@ from holdfast.catalog import events
 from holdfast.catalog.database import Connection, Row
 from holdfast.catalog.queries import datasets, metadata
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound
-from holdfast.model.metadata import RESERVED, canonical, checked_all, checked_key, digest
-from holdfast.services.archive import Archive
+from holdfast.model.metadata import RESERVED, canonical, checked_all, checked_key, digest, missing
+from holdfast.model.profile import Profile
+from holdfast.services.archive import Archive, contract
 from holdfast.services.index import index
 from holdfast.wire.metadata import Change, ChangePage, Metadata, MetadataWish, Origin
 
@@ -77,7 +78,10 @@ def write(
     archive: Archive, conn: Connection, dataset: str, given: Mapping[str, Any], removed: Sequence[str] | set[str], *,
     person: str, version: int | None = None,
 ) -> None:  # fmt: skip
-    """Change metadata in the caller's transaction: the values, the history, the event and what the dataset is found by."""
+    """Change metadata in the caller's transaction: the values, the history, the event and what the dataset is found by.
+
+    Raises NotFound, Conflict (another version), InvalidInput (what a closed dataset must have would be gone).
+    """
     row = metadata.first(conn, "lock", dataset=dataset)
     if row is None:
         raise NotFound(kind="dataset", name=dataset)
@@ -90,6 +94,8 @@ def write(
     changed = sorted(key for key in {*given, *removed} if _differs(old, new, key))
     if not changed:
         return
+    if row["complete"]:
+        _still_enough(contract(row), old, new)
     number = row["version"] + 1
     metadata.run(conn, "write", dataset=dataset, metadata=Jsonb(new), version=number, digest=digest(new))
     metadata.run(
@@ -101,6 +107,18 @@ def write(
         keys=changed[:_NAMED], count=len(changed),
     )  # fmt: skip
     index(conn, dataset=dataset)
+
+
+def _still_enough(profile: Profile, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Refuse to take what a dataset had to have when it was closed. Raises InvalidInput."""
+    rules = profile.requirements
+    before = {lack.key for lack in missing(rules, old)}  # it was closed under another profile
+    taken = [lack for lack in missing(rules, new) if lack.severity == "reject" and lack.key not in before]
+    if taken:
+        raise InvalidInput(
+            what=f"The dataset is closed, and its profile {profile.name} wants these metadata. "
+            + " ".join(lack.sentence for lack in taken)
+        )
 
 
 def _differs(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> bool:
