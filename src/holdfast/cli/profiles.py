@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from holdfast.cli.options import connect, data_option, json_option
-from holdfast.cli.output import give, moment, say, table
+from holdfast.cli.output import give, moment, say, size, table
 from holdfast.errors import InvalidInput
 from holdfast.model.profile import Profile
 
@@ -53,6 +53,8 @@ def show_profile(name: str, as_json: bool, data: str) -> None:
     for key in (field.name for field in fields(Profile) if field.name in terms):
         value = terms[key]
         say(f"{key:<18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    if versions[-1].used is not None:
+        say(f"You have {size(versions[-1].used)} of {size(terms['quota_bytes'])}.")
     for item in versions:
         retired = f", retired {moment(item.retired_at)}" if item.retired_at else ""
         datasets = "" if item.datasets is None else f", {item.datasets} datasets"

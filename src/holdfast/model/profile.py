@@ -58,6 +58,10 @@ class Profile:
     most_files: int = _term(0, "The most files of a dataset; 0: no limit.", least=0)
     most_bytes: int = _term(0, "The most bytes of a dataset; 0: no limit.", least=0)
     most_file_bytes: int = _term(0, "The most bytes of one file; 0: no limit.", least=0)
+    quota_bytes: int = _term(
+        0, "The most bytes that one owner has in all datasets of this profile together: a group in those that are made for it, a "
+        "person in the others; 0: no limit.", least=0,
+    )  # fmt: skip
     accept: tuple[str, ...] = _term(
         (), "Patterns, such as `*.h5`, of which each file's name has to fit one; none: any name."
     )

@@ -66,8 +66,9 @@ def open_dataset(conn: Connection, dataset: str) -> Row:
     return row
 
 
-def within(profile: Profile, *, files: int, size: int, largest: int) -> None:
-    """Refuse what is more than the profile allows; 0 is no limit. Raises Conflict."""
+def within(conn: Connection, row: Row, *, files: int, size: int, largest: int) -> None:
+    """Refuse a dataset with so much in all, when its profile allows less; 0 is no limit. Raises Conflict."""
+    profile = contract(row)
     asked = (
         (files, profile.most_files, "files"),
         (size, profile.most_bytes, "bytes"),
@@ -79,6 +80,21 @@ def within(profile: Profile, *, files: int, size: int, largest: int) -> None:
                 what=f"The profile {profile.name} takes at most {most:,} {what}; this would make {number:,}. Ask for a "
                 "profile that takes more, or make another dataset of the rest."
             )
+    if profile.quota_bytes:
+        _within_quota(conn, row, profile, size)
+
+
+def _within_quota(conn: Connection, row: Row, profile: Profile, size: int) -> None:
+    owner = f"The group {row['group']}" if row["group"] else row["owner"]
+    # One at a time: what two ask for at once is together too much.
+    conn.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"quota:{profile.name}:{owner}"])
+    others = datasets.first(conn, "used", profile=profile.name, id=row["id"], owner=row["owner"], group=row["group"])
+    would = size + (others["bytes"] if others else 0)
+    if would > profile.quota_bytes:
+        raise Conflict(
+            what=f"{owner} may have {profile.quota_bytes:,} bytes in all datasets of the profile {profile.name}; this would make "
+            f"{would:,}, with what is on its way. Delete what is not needed any more, or ask for another profile."
+        )
 
 
 def land(
@@ -110,7 +126,7 @@ def land(
         new = [outcome.arrived for outcome in outcomes if outcome.new]
         if new:
             sizes = [item.size for item in new]
-            within(profile, files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
+            within(conn, row, files=row["files"] + len(new), size=row["bytes"] + sum(sizes), largest=max(sizes))
             _make_durable(placing, new)
             crash_point("landing.placed")
             _record(archive, conn, person, dataset, new)

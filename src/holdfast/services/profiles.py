@@ -49,19 +49,25 @@ def offered(conn: Connection, name: str, *, role: str) -> Profile:
     return found
 
 
-def listed(archive: Archive, *, retired: bool) -> list[Row]:
-    """Return the newest version of each profile, by name."""
+def listed(archive: Archive, *, person: str, retired: bool) -> list[Row]:
+    """Return the newest version of each profile, by name, with what the person has `used` of its quota."""
     with archive.database.reading() as conn:
-        return profiles.all(conn, "offered", retired=retired)
+        return [_with_used(conn, row, person) for row in profiles.all(conn, "offered", retired=retired)]
 
 
-def versions(archive: Archive, name: str) -> list[Row]:
-    """Return all versions of a profile, the oldest first. Raises NotFound."""
+def versions(archive: Archive, name: str, *, person: str) -> list[Row]:
+    """Return all versions of a profile, the oldest first, with what the person has `used` of each quota. Raises NotFound."""
     with archive.database.reading() as conn:
-        rows = profiles.all(conn, "versions", name=name)
+        rows = [_with_used(conn, row, person) for row in profiles.all(conn, "versions", name=name)]
     if not rows:
         raise NotFound(kind="profile", name=name)
     return rows
+
+
+def _with_used(conn: Connection, row: Row, person: str) -> Row:
+    profile = Profile.from_json(row["body"])
+    used = profile.quota_bytes and datasets.first(conn, "used", profile=profile.name, id=None, owner=person, group=None)
+    return {**row, "used": used["bytes"] if used else None}
 
 
 def put(archive: Archive, terms: Mapping[str, Any], *, person: str) -> None:
@@ -83,7 +89,7 @@ def put(archive: Archive, terms: Mapping[str, Any], *, person: str) -> None:
 
 def retire(archive: Archive, name: str, *, person: str) -> None:
     """Offer a profile no more; datasets under it stay under it. Idempotent. Raises NotFound."""
-    versions(archive, name)
+    versions(archive, name, person=person)
     with archive.database.transaction() as conn:
         if profiles.all(conn, "retire", name=name):
             events.add(conn, archive.site, "profile.retired", person=person, profile=name)

@@ -140,7 +140,7 @@ def _survey(archive: Archive, conn: Connection, row: Row) -> None:
     if not totals:
         raise InvalidInput(what=f"{printable(row['source'])} is empty: there is nothing to archive.")
     files, size = sum(total.files for total in totals.values()), sum(total.bytes for total in totals.values())
-    landing.within(profile, files=files, size=size, largest=0)
+    landing.within(conn, row, files=files, size=size, largest=0)
     for number, total in totals.items():
         name = medium_name(
             dataset=dataset, segment=number, segments=len(totals), server=row["server"], path=row["source"],

@@ -65,10 +65,10 @@ def admit(archive: Archive, conn: Connection, row: Row, name: str, *, files: int
 
     Raises Conflict (a limit of the profile), NoSpace.
     """
-    profile, size = contract(row), sum(sizes)
+    size = sum(sizes)
     under_way = uploads.first(conn, "promised", dataset=row["id"]) or {"files": 0, "bytes": 0}
     within(
-        profile, files=row["files"] + under_way["files"] + files, size=row["bytes"] + under_way["bytes"] + size,
+        conn, row, files=row["files"] + under_way["files"] + files, size=row["bytes"] + under_way["bytes"] + size,
         largest=max(sizes, default=0),
     )  # fmt: skip
     limit = int(archive.settings.landing.limit)

@@ -20,6 +20,7 @@ class Profile(Model):
     datasets: int | None = Field(
         description="that are under this version; in a list, under any version; null for who does not operate the archive"
     )
+    used: int | None = Field(description="bytes that are yours under any version of it, where it has a quota")
     created_at: datetime
     retired_at: datetime | None = Field(description="since when it is not offered any more")
 

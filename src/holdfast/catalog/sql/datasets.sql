@@ -17,6 +17,13 @@ select dataset.*, profile.body as contract from dataset
 join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
 where id = %(id)s
 
+-- used --
+-- Bytes that an owner has in datasets of a profile, but for one, with those on their way.
+select coalesce(sum(bytes + coalesce((
+    select sum(length) from upload where upload.dataset = dataset.id and ended_at is null and expires_at > now()), 0)), 0)::bigint as bytes
+from dataset where profile = %(profile)s and state <> 'deleted' and id is distinct from %(id)s
+  and case when %(group)s::text is null then owner = %(owner)s and "group" is null else "group" = %(group)s end
+
 -- listed --
 -- In the order of the ids; what is gone is left out. What one of them extends is named to who may see that.
 select coalesce(json_agg(listed order by place), '[]')::text as datasets from (

@@ -21,7 +21,7 @@ router = Router(tags=["profiles"])
 
 def _profile(row: Row, person: Person) -> Profile:
     terms: dict[str, Any] = dict(row["body"])
-    rest = {key: row[key] for key in ("created_at", "retired_at")}
+    rest = {key: row[key] for key in ("used", "created_at", "retired_at")}
     datasets = row["datasets"] if allowed(person, "operate", ()) else None  # P8: also those that others may not see
     return Profile(name=terms.pop("name"), version=terms.pop("version"), terms=terms, datasets=datasets, **rest)
 
@@ -29,13 +29,15 @@ def _profile(row: Row, person: Person) -> Profile:
 @router.get("/profiles", responses=responses())
 def profile_list(archive: TheArchive, person: Caller, *, retired: bool = False) -> ProfilePage:
     """List the newest version of each profile that is offered, with `retired` also the others."""
-    return ProfilePage(items=[_profile(row, person) for row in profiles.listed(archive, retired=retired)])
+    return ProfilePage(
+        items=[_profile(row, person) for row in profiles.listed(archive, person=person.name, retired=retired)]
+    )
 
 
 @router.get("/profiles/{name}", responses=responses(404))
 def one_profile(name: str, archive: TheArchive, person: Caller) -> ProfilePage:
     """Tell all versions of a profile, the oldest first."""
-    return ProfilePage(items=[_profile(row, person) for row in profiles.versions(archive, name)])
+    return ProfilePage(items=[_profile(row, person) for row in profiles.versions(archive, name, person=person.name)])
 
 
 @router.put("/profiles/{name}", responses=responses())
@@ -45,7 +47,7 @@ def put_profile(name: str, wish: ProfileWish, archive: TheArchive, person: Calle
     if wish.terms.get("name", name) != name:
         raise InvalidInput(what=f"The terms are those of {wish.terms['name']}, not of {name}.")
     profiles.put(archive, {**wish.terms, "name": name}, person=person.name)
-    return _profile(profiles.versions(archive, name)[-1], person)
+    return _profile(profiles.versions(archive, name, person=person.name)[-1], person)
 
 
 @router.post("/profiles/{name}/retire", responses=responses(404))
@@ -53,7 +55,7 @@ def retire(name: str, archive: TheArchive, person: Caller) -> Profile:
     """Offer a profile no more; datasets that are under it stay under it. Repeating it changes nothing."""
     may(archive, person, "administer")
     profiles.retire(archive, name, person=person.name)
-    return _profile(profiles.versions(archive, name)[-1], person)
+    return _profile(profiles.versions(archive, name, person=person.name)[-1], person)
 
 
 @router.post("/datasets/{dataset}/profile", responses=responses(404, 409))

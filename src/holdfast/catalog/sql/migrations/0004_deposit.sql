@@ -10,6 +10,8 @@ alter table dataset
     add column end_told     timestamptz;                     -- the end of its embargo of which notice was given
 -- planner: whose embargo may have ended, or will soon.
 create index dataset_embargoed on dataset (closed_at) where state = 'closed' and opened_at is null;
+-- What a person has under a profile.
+create index dataset_owned on dataset (owner, profile) where "group" is null and state <> 'deleted';
 create index dataset_extends on dataset (extends) where extends is not null;
 -- planner: what is safe, and whose landing folder nobody removed.
 create index dataset_landed on dataset (id) where landing and source_released_at is null;
