@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from holdfast.cli.download import _in_parallel
 from holdfast.client import Client
+from holdfast.client.parallel import in_parallel
 from holdfast.errors import SettingsError
 from holdfast.wire.datasets import File
 
@@ -26,7 +27,7 @@ def test_no_file_is_left_out_in_silence() -> None:
         raise RuntimeError("nobody expected this")
 
     with pytest.raises(RuntimeError, match="nobody expected"):
-        _in_parallel(iter([FILE]), work, 1)
+        in_parallel(iter([FILE]), work, 1)
 
 
 def test_ctrl_c_waits_for_no_file_of_a_download() -> None:
@@ -44,6 +45,54 @@ def test_ctrl_c_waits_for_no_file_of_a_download() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _in_parallel(files(), work, 1)
+        in_parallel(files(), work, 1)
     assert ended == []
     free.set()
+
+
+def test_ctrl_c_ends_a_wait_also_when_it_came_before_that() -> None:
+    free = threading.Event()
+
+    def work(_: int) -> None:
+        # Given to this thread, it wakes nobody who waits, as one that comes in the moment before a wait begins.
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        free.wait(60)
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            in_parallel([1], work, 1)
+    finally:
+        free.set()
+
+
+def test_an_error_ends_all_and_waits_for_nobody() -> None:
+    free = threading.Event()
+    begun: list[int] = []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        if number:
+            raise RuntimeError(f"number {number}")
+        free.wait(60)
+
+    try:
+        with pytest.raises(RuntimeError, match="number 1"):
+            in_parallel(range(100), work, 2)
+    finally:
+        free.set()
+    assert len(begun) < 100
+
+
+def test_what_waits_for_its_turn_is_bounded() -> None:
+    taken, most = 0, 0
+    ended: list[int] = []
+
+    def things() -> Iterator[int]:
+        nonlocal taken, most
+        for taken in range(5000):
+            most = max(most, taken - len(ended))
+            yield taken
+
+    in_parallel(things(), ended.append, 4)
+    assert sorted(ended) == list(range(5000))
+    assert most <= 1010

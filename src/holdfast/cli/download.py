@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +18,12 @@ from holdfast.cli.options import connect, data_option, json_option
 from holdfast.cli.output import Bar, give, progress, say, size
 from holdfast.client import Client
 from holdfast.client.content import raw_path, raw_target, sha512_of
+from holdfast.client.parallel import in_parallel
 from holdfast.errors import HoldfastError, InvalidInput, Refused
 from holdfast.wire.datasets import File
 from holdfast.wire.requests import Request
 
 _NAMED: Final = 20  # files that are named when something is wrong with them
-_AHEAD: Final = 1000  # files that wait for their turn, so that memory does not grow with the dataset
 
 
 class _Count:
@@ -54,32 +53,6 @@ class _Count:
     def failed(self, path: str, why: str) -> None:
         with self._lock:
             self.wrong.append((path, why))
-
-
-def _in_parallel(files: Iterator[File], work: Callable[[File], None], jobs: int) -> None:
-    """Do `work` for each file, some at the same time and in order."""
-    room = threading.Semaphore(_AHEAD)
-    unexpected: list[Exception] = []
-
-    def one(file: File) -> None:
-        try:
-            work(file)
-        except Exception as error:  # noqa: BLE001 (nobody asks for what became of each; no file may miss in silence)
-            unexpected.append(error)
-        finally:
-            room.release()
-
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        for file in files:
-            room.acquire()
-            pool.submit(one, file)
-        pool.shutdown()
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C is not for the next file, but for all of them
-        raise
-    if unexpected:
-        raise unexpected[0]
 
 
 def _local(folder: Path, file: File) -> Path:
@@ -125,7 +98,7 @@ def download(
             count = _Count(bar, "download")
             count.total = brought or (client.dataset(dataset).bytes if not paths and not union else 0)
             files = _files(client, dataset, paths, union=union)
-            _in_parallel(files, lambda file: _one(client, file.dataset or dataset, file, target, count), jobs)
+            in_parallel(files, lambda file: _one(client, file.dataset or dataset, file, target, count), jobs)
     proven = ", each with the checksum it was archived with" if count.files else ""
     _told(count, f"{count.files} files ({size(count.bytes)}) are in {folder}{proven}.", as_json=as_json, failed=PARTIAL)
 
@@ -247,7 +220,7 @@ def compare(client: Client, dataset: str, folder: Path, *, as_json: bool) -> Non
     with progress(shown=not as_json) as bar:
         count = _Count(bar, "compare")
         count.total = client.dataset(dataset).bytes
-        _in_parallel(client.files(dataset), look, os.cpu_count() or 1)
+        in_parallel(client.files(dataset), look, os.cpu_count() or 1)
         more = -count.here
         for at, folders, names in os.walk(folder):  # which has links to folders among these
             more += len(names) + sum(os.path.islink(os.path.join(at, name)) for name in folders)

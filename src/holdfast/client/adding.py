@@ -7,8 +7,9 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from blake3 import blake3
 from holdfast.client.client import Client
 from holdfast.client.content import raw_target
 from holdfast.client.deposit import LocalFile
+from holdfast.client.parallel import in_parallel
 from holdfast.errors import HoldfastError, Unreachable
 from holdfast.model.names import printable
 from holdfast.wire.datasets import File
@@ -123,15 +125,9 @@ class Adding:
         """Add `files`; what is there already, unchanged, is left out, so that it can be repeated. Raises Unreachable."""
         self._there = {item.path: item for item in self._client.files(self._dataset)}
         self._all = (len(files), sum(file.size for file in files))
-        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="add")
-        try:
-            futures = [pool.submit(self._one, file) for file in files if file.size >= _SMALL]
-            small = _batches(file for file in files if file.size < _SMALL)
-            futures += [pool.submit(self._batch, batch) for batch in small]
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for the end of a large file
+        large = (partial(self._one, file) for file in files if file.size >= _SMALL)
+        small = (partial(self._batch, batch) for batch in _batches(file for file in files if file.size < _SMALL))
+        in_parallel(chain(large, small), lambda send: send(), self._parallel)
         return self._added
 
     def _one(self, file: LocalFile) -> None:
