@@ -8,7 +8,7 @@ curl, computes BLAKE3, makes it durable, and records it in the catalogue: `PUT`.
 nginx's file is durable too.
 
 Each finds the same: a file of that size was just written and removed, and after it the machine has rested for as long as `--rests` says.
-A virtual machine gives free memory back to its host after two seconds, and who writes then may have to wait for it.
+A virtual machine may give free memory back to its host after two seconds, and who writes then waits for it.
 """
 
 from __future__ import annotations

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 from test_profiles import change, put
 
+from holdfast.catalog.queries import datasets
 from holdfast.errors import InvalidInput
+from holdfast.testing.program import wait_for
 from holdfast.testing.site import SmallSite
 from holdfast.web.application import PREFIX
 
+WAITING = "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 REQUIRED = ["reject number energy", "warn string sample"]
 
 
@@ -74,3 +78,17 @@ def test_the_profile_that_counts_is_the_present_one(site: SmallSite, api: httpx.
     assert say(api, dataset, remove=["energy"]).status_code == 200  # and what was never there is no reason
     assert say(api, dataset, set={"operator": "marie"}).status_code == 200
     assert say(api, dataset, remove=["operator"]).status_code == 422
+
+
+def test_p7_metadata_change_while_the_profile_does(site: SmallSite, api: httpx.Client) -> None:
+    dataset = site.archive_folder({"a": b"a"}, profile="strict", metadata={"energy": 12.4})
+    site.drain()
+    assert put(api, "other", copies=1, required=["reject string sample"]).status_code == 200
+    with ThreadPoolExecutor(2) as pool:
+        with site.archive.database.transaction() as conn:
+            assert datasets.run(conn, "change_profile", id=dataset, profile="other", version=1) == 1
+            removed = pool.submit(say, api, dataset, remove=["energy"])
+            added = pool.submit(say, api, dataset, set={"n": 1})
+            wait_for(lambda: len(site.rows(WAITING)) == 2, "two calls that wait")
+        assert {removed.result().status_code, added.result().status_code} == {200}, "the new profile does not want it"
+    assert set(api.get(f"{PREFIX}/datasets/{dataset}/metadata").json()["values"]) == {"n"}

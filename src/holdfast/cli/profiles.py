@@ -43,7 +43,7 @@ def list_profiles(retired: bool, as_json: bool, data: str) -> None:
 @json_option
 @data_option
 def show_profile(name: str, as_json: bool, data: str) -> None:
-    """Show the terms of the profile NAME, and its versions."""
+    """Show the terms of the profile NAME, its versions, and how much of its quota you use."""
     with connect(data) as client:
         versions = client.profile(name)
     if as_json:

@@ -26,7 +26,7 @@ def in_parallel(things: Iterable[_Thing], work: Callable[[_Thing], None], jobs: 
         for thing in things:
             pool.submit(work, thing).add_done_callback(ended.put)
             begun += 1
-            if begun > _AHEAD:
+            while begun > _AHEAD or not ended.empty():
                 _next(ended).result()
                 begun -= 1
         for _ in range(begun):

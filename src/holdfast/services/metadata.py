@@ -15,7 +15,7 @@ from holdfast.catalog.queries import datasets, metadata
 from holdfast.errors import Conflict, HoldfastError, InvalidInput, NotFound
 from holdfast.model.metadata import RESERVED, canonical, checked_all, checked_key, digest, missing
 from holdfast.model.profile import Profile
-from holdfast.services.archive import Archive, contract
+from holdfast.services.archive import Archive, contract, dataset_row
 from holdfast.services.index import index
 from holdfast.wire.metadata import Change, ChangePage, Metadata, MetadataWish, Origin
 
@@ -95,7 +95,7 @@ def write(
     if not changed:
         return
     if row["complete"]:
-        _still_enough(contract(row), old, new)
+        _still_enough(contract(dataset_row(conn, dataset)), old, new)
     number = row["version"] + 1
     metadata.run(conn, "write", dataset=dataset, metadata=Jsonb(new), version=number, digest=digest(new))
     metadata.run(

@@ -3,10 +3,9 @@ select metadata, metadata_version as version, metadata_digest as digest, extract
 where id = %(dataset)s and state <> 'deleted'
 
 -- lock --
-select metadata, metadata_version as version, metadata_digest as digest, profile.body as contract,
+select metadata, metadata_version as version, metadata_digest as digest,
   state <> 'open' or close_wanted is not null or not landing as complete
-from dataset join profile on profile.name = dataset.profile and profile.version = dataset.profile_version
-where id = %(dataset)s and state <> 'deleted' for no key update of dataset
+from dataset where id = %(dataset)s and state <> 'deleted' for no key update
 
 -- write --
 update dataset set metadata = %(metadata)s, metadata_version = %(version)s, metadata_digest = %(digest)s
